@@ -1,0 +1,123 @@
+// Package airside holds the few types that every part of the gateway speaks in:
+// an [Exchange] comes in, a [Handler] answers it, a [Middleware] stands in
+// between, a [Protocol] reads the call and phrases the refusals, and an [Error]
+// says why something was refused.
+//
+// It imports the standard library only, and every other package may import it.
+package airside
+
+import (
+	"context"
+	"log/slog"
+	"net/http"
+	"time"
+)
+
+// An Exchange is one request on its way through the gateway, with everything
+// that has been learned about it so far. It belongs to one goroutine, and it is
+// not to be kept after it is finished.
+type Exchange struct {
+	// Request is canonical: its path, host and headers mean the same to the
+	// router, to every policy and to the upstream. Policies may change or
+	// replace it. It is valid until the exchange is finished.
+	Request *http.Request
+
+	ID       string       // the request id, also sent on as X-Request-Id
+	Client   Client       // where the request came from
+	Route    string       // name of the matched route; empty before
+	Upstream string       // name of the upstream that answered, for the log
+	Protocol Protocol     // the language the client speaks
+	Call     Call         // what the client asks for
+	Caller   Caller       // who asks; zero until an authentication policy has run
+	Log      *slog.Logger // carries the request id
+
+	// Inform sends an informational answer (1xx, but 100 and 101) to the client
+	// ahead of the real one. Nil where the client cannot be told.
+	Inform func(status int, h http.Header)
+
+	body *replay
+	done []func(Outcome)
+}
+
+// Context is the context of the request. It ends when the client goes away.
+func (x *Exchange) Context() context.Context { return x.Request.Context() }
+
+// OnDone registers f to run after the last byte of the answer was written, or
+// the exchange was given up. Functions run last registered first.
+func (x *Exchange) OnDone(f func(Outcome)) { x.done = append(x.done, f) }
+
+// Finish runs the registered functions, once. Only the edge calls it.
+func (x *Exchange) Finish(o Outcome) {
+	done := x.done
+	x.done = nil
+	for i := len(done) - 1; i >= 0; i-- {
+		done[i](o)
+	}
+}
+
+// A Client is the far end of the connection a request came by.
+type Client struct {
+	Addr   string // IP address without port: the peer's, or the one a trusted proxy named
+	Scheme string // "http" or "https", as the client sees it
+}
+
+// A Call is what the client asks for, in words that all protocols share.
+type Call struct {
+	Operation string // "chat", "tools/call", "message/send"; the method for plain HTTP
+	Target    string // model, tool or skill; empty where there is none
+	ID        string // the protocol's own request id, as JSON; empty where there is none
+}
+
+// A Caller is who asks. The zero Caller is nobody: not authenticated.
+type Caller struct {
+	ID     string         // unique among the callers of one authentication policy
+	Claims map[string]any // what the proof said: claims of a token, labels of a key
+}
+
+// An Outcome is how an exchange ended.
+type Outcome struct {
+	Status   int           // as sent to the client; 0 if nothing was sent
+	Received int64         // bytes of the request body read
+	Sent     int64         // bytes of the response body written
+	Duration time.Duration // from the request head to the last byte
+	Err      error         // nil, or what failed the exchange or cut the answer short
+}
+
+// A Handler answers an exchange. It returns a response, whose body the caller
+// must close, or an error; never both, and never neither.
+//
+// A handler may be called again for the same exchange (a retry) once
+// [Exchange.Rewind] has said that the request body can be read anew.
+type Handler interface {
+	Handle(*Exchange) (*http.Response, error)
+}
+
+// HandlerFunc makes a function a [Handler].
+type HandlerFunc func(*Exchange) (*http.Response, error)
+
+// Handle calls f.
+func (f HandlerFunc) Handle(x *Exchange) (*http.Response, error) { return f(x) }
+
+// A Middleware wraps the handler that follows it.
+type Middleware func(next Handler) Handler
+
+// Chain returns h behind ms, the first of which sees the exchange first.
+func Chain(h Handler, ms ...Middleware) Handler {
+	for i := len(ms) - 1; i >= 0; i-- {
+		h = ms[i](h)
+	}
+	return h
+}
+
+// A Protocol is the language a client speaks.
+type Protocol interface {
+	// Parse says what is being asked. It may read the request body, bounded.
+	Parse(*Exchange) (Call, error)
+
+	// Fail phrases err as the protocol does, before anything was sent.
+	Fail(*Exchange, *Error) *http.Response
+
+	// FailStream phrases err for the end of a stream already begun. Nil means
+	// that the protocol has no words for it, and the connection is cut.
+	FailStream(*Exchange, *Error) []byte
+}

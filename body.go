@@ -1,0 +1,308 @@
+package airside
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	"log/slog"
+	"net/http"
+	"strconv"
+	"sync"
+)
+
+// NoLimit as the bound of a request body means that there is none.
+const NoLimit = -1
+
+var (
+	errNotReplayable = errors.New("airside: the request body was read and not kept")
+	errViewClosed    = errors.New("airside: the request body was closed, or rewound for another try")
+)
+
+// NewExchange returns an exchange for r, whose body it takes over: policies and
+// upstreams read it by x.Request.Body or the methods below, in any order and, if
+// it was kept, more than once. Only the edge, and tests, call it.
+func NewExchange(r *http.Request, log *slog.Logger) *Exchange {
+	x := &Exchange{Request: r, Log: log}
+	if r.Body != nil && r.Body != http.NoBody {
+		x.body = &replay{src: r.Body, length: r.ContentLength, limit: NoLimit}
+		x.body.open(r)
+	}
+	return x
+}
+
+// LimitBody bounds the request body to n bytes, or lifts the bound (NoLimit).
+// The last bound set is in force. A body beyond it fails with [TooLarge].
+func (x *Exchange) LimitBody(n int64) {
+	if x.body == nil {
+		return
+	}
+	x.body.mu.Lock()
+	defer x.body.mu.Unlock()
+	x.body.limit = n
+}
+
+// CheckBody fails with [TooLarge] if the request announces a body that is beyond
+// the bound. An upstream asks before it sends anything.
+func (x *Exchange) CheckBody() error {
+	if x.body == nil {
+		return nil
+	}
+	x.body.mu.Lock()
+	defer x.body.mu.Unlock()
+	return x.body.check(x.body.length)
+}
+
+// BodyErr is what went wrong while the client's body was read: nil, or an error
+// that is the client's fault or a bound's. An upstream whose request failed asks
+// it first, so that a client's fault is never an agent's.
+func (x *Exchange) BodyErr() error {
+	if x.body == nil {
+		return nil
+	}
+	x.body.mu.Lock()
+	defer x.body.mu.Unlock()
+	if errors.Is(x.body.end, io.EOF) {
+		return nil
+	}
+	return x.body.end
+}
+
+// ReadBody reads the whole request body, at most n bytes of it, and keeps it:
+// x.Request.Body can be read as if nothing had happened. It may be called again
+// at no cost. The bytes are shared and must not be changed. It fails with
+// [TooLarge], or with what is wrong with the client.
+func (x *Exchange) ReadBody(n int64) ([]byte, error) {
+	if x.body == nil {
+		return nil, nil
+	}
+	b, err := x.body.whole(n)
+	if err != nil {
+		return nil, err
+	}
+	x.body.open(x.Request)
+	x.Request.ContentLength = int64(len(b))
+	x.Request.TransferEncoding = nil
+	return b, nil
+}
+
+// SetBody makes b the request body; the client's, as far as it was not read, is
+// left aside. It sets the Content-Length.
+func (x *Exchange) SetBody(b []byte) {
+	x.body = &replay{rec: b, keep: len(b), length: int64(len(b)), limit: NoLimit, end: io.EOF}
+	x.Request.ContentLength = int64(len(b))
+	x.Request.TransferEncoding = nil
+	x.Request.Header.Set("Content-Length", strconv.Itoa(len(b)))
+	if len(b) == 0 {
+		x.Request.Body = http.NoBody
+		return
+	}
+	x.body.open(x.Request)
+}
+
+// KeepBody asks for the first n bytes of the request body to be kept as they are
+// read, so that [Exchange.Rewind] works as long as no more than n were. The body
+// still streams. It has no effect once reading has begun.
+func (x *Exchange) KeepBody(n int) {
+	if x.body == nil {
+		return
+	}
+	x.body.mu.Lock()
+	defer x.body.mu.Unlock()
+	if x.body.read == 0 && !x.body.busy {
+		x.body.keep = max(x.body.keep, n)
+	}
+}
+
+// Rewind makes x.Request.Body start from its beginning, for another try, and
+// reports whether it could. Whoever still reads the body of the earlier try gets
+// an error.
+func (x *Exchange) Rewind() bool {
+	if x.body == nil {
+		return true
+	}
+	return x.body.rewind(x.Request)
+}
+
+// A replay is the body of a request with the memory that retries need. Readers
+// see it through views, of which only the newest is alive.
+type replay struct {
+	reading sync.Mutex // held while src is read
+	src     io.Reader
+
+	mu     sync.Mutex // guards what follows
+	rec    []byte     // the beginning of the body, if it is kept
+	keep   int        // how much to keep
+	read   int64      // bytes read from src
+	busy   bool       // src is being read
+	lost   bool       // read more than was kept
+	end    error      // what src ended with
+	length int64      // as announced; -1 unknown
+	limit  int64
+	view   *view
+}
+
+func (r *replay) open(req *http.Request) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.openLocked(req)
+}
+
+func (r *replay) openLocked(req *http.Request) {
+	if r.view != nil {
+		r.view.closed = true
+	}
+	r.view = &view{r: r}
+	req.Body = r.view
+}
+
+func (r *replay) rewind(req *http.Request) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.lost || r.keep == 0 && (r.read > 0 || r.busy) || r.end != nil && !errors.Is(r.end, io.EOF) {
+		return false
+	}
+	if r.view.off > 0 || r.view.closed || r.busy {
+		r.openLocked(req)
+	} else {
+		req.Body = r.view
+	}
+	return true
+}
+
+// whole reads to the end, at most n bytes, and keeps everything.
+func (r *replay) whole(n int64) ([]byte, error) {
+	r.mu.Lock()
+	if r.lost || r.keep == 0 && r.read > 0 {
+		r.mu.Unlock()
+		return nil, errNotReplayable
+	}
+	if err := r.check(r.length); err != nil {
+		r.mu.Unlock()
+		return nil, err
+	}
+	if r.length > n {
+		r.mu.Unlock()
+		return nil, tooLarge(n)
+	}
+	r.keep = int(min(n, 1<<40)) + 1
+	all := &view{r: r, off: len(r.rec)}
+	if r.length > 0 && r.rec == nil {
+		r.rec = make([]byte, 0, min(r.length, 1<<20))
+	}
+	r.mu.Unlock()
+	var chunk [4 << 10]byte
+	for {
+		_, err := all.Read(chunk[:])
+		if int64(all.off) > n {
+			return nil, tooLarge(n)
+		}
+		if errors.Is(err, io.EOF) {
+			r.mu.Lock()
+			defer r.mu.Unlock()
+			return r.rec, nil
+		}
+		if err != nil {
+			return nil, err
+		}
+	}
+}
+
+func tooLarge(n int64) error {
+	return Errorf(TooLarge, "the request body is larger than the %s allowed here", Size(n))
+}
+
+// check is called with mu held.
+func (r *replay) check(n int64) error {
+	if r.limit >= 0 && n > r.limit {
+		return tooLarge(r.limit)
+	}
+	return nil
+}
+
+// A view is one reading of a replay. It is an [io.ReadCloser].
+type view struct {
+	r      *replay
+	off    int
+	closed bool // guarded by r.mu
+}
+
+func (v *view) Close() error {
+	v.r.mu.Lock()
+	defer v.r.mu.Unlock()
+	v.closed = true
+	return nil
+}
+
+func (v *view) Read(p []byte) (int, error) {
+	if n, err, ok := v.recorded(p); ok {
+		return n, err
+	}
+	r := v.r
+	r.reading.Lock()
+	defer r.reading.Unlock()
+	if n, err, ok := v.recorded(p); ok { // another reading went on meanwhile
+		return n, err
+	}
+	r.mu.Lock()
+	r.busy = true
+	r.mu.Unlock()
+	n, err := r.src.Read(p)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.busy = false
+	return v.took(p, n, err)
+}
+
+// recorded serves what was read before, or the end.
+func (v *view) recorded(p []byte) (n int, err error, ok bool) {
+	r := v.r
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	switch {
+	case v.closed:
+		return 0, errViewClosed, true
+	case v.off < len(r.rec):
+		n = copy(p, r.rec[v.off:])
+		v.off += n
+		return n, nil, true
+	case int64(v.off) < r.read:
+		return 0, errNotReplayable, true
+	case r.end != nil:
+		return 0, r.end, true
+	}
+	if err := r.check(r.length); err != nil {
+		r.end = err
+		return 0, err, true
+	}
+	return 0, nil, len(p) == 0
+}
+
+// took accounts for what src gave. It is called with r.mu held.
+func (v *view) took(p []byte, n int, err error) (int, error) {
+	r := v.r
+	r.read += int64(n)
+	if r.limit >= 0 && r.read > r.limit {
+		r.end = tooLarge(r.limit)
+		return 0, r.end
+	}
+	switch {
+	case r.lost || r.keep == 0:
+	case len(r.rec)+n > r.keep:
+		r.lost, r.rec = true, nil
+	default:
+		r.rec = append(r.rec, p[:n]...)
+	}
+	v.off += n
+	if err != nil {
+		r.end = err
+	}
+	return n, err
+}
+
+// BodyReader returns a reader of b, for responses that a policy makes.
+func BodyReader(b []byte) io.ReadCloser {
+	if len(b) == 0 {
+		return http.NoBody
+	}
+	return io.NopCloser(bytes.NewReader(b))
+}
