@@ -1,0 +1,226 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+
+	"github.com/spf13/cobra"
+
+	"github.com/airside-gateway/airside/internal/admin"
+	"github.com/airside-gateway/airside/internal/app"
+	"github.com/airside-gateway/airside/internal/config"
+	"github.com/airside-gateway/airside/internal/telemetry"
+	"github.com/airside-gateway/airside/internal/watch"
+)
+
+type runOptions struct {
+	file  string
+	watch bool
+}
+
+func (p *program) runCommand() *cobra.Command {
+	var o runOptions
+	cmd := &cobra.Command{
+		Use:     "run",
+		Short:   "Run the gateway",
+		Long:    "Run the gateway until SIGTERM or Ctrl-C, which drain it: what is under way may end first.\nSIGHUP loads the configuration anew; a file that is not valid is refused, and the old one goes on.",
+		Example: "  airside run -c airside.yaml --watch",
+		Args:    usage(cobra.NoArgs),
+		RunE:    func(cmd *cobra.Command, _ []string) error { return p.run(cmd.Context(), o) },
+	}
+	cmd.Flags().StringVarP(&o.file, "config", "c", defaultFile, "the configuration file")
+	cmd.Flags().BoolVar(&o.watch, "watch", false, "load the configuration anew whenever the file changes")
+	return cmd
+}
+
+// A runner is a gateway that runs, with what can be changed while it does.
+type runner struct {
+	program *program
+	options runOptions
+	level   *slog.LevelVar
+	log     *slog.Logger
+	app     *app.App
+	admin   *admin.Server
+	address string // of admin, as configured
+	watcher *watch.Watcher
+	changed chan struct{}
+}
+
+func (p *program) run(ctx context.Context, o runOptions) error {
+	c, err := config.Load(o.file, nil)
+	if err != nil {
+		return err
+	}
+	r := &runner{program: p, options: o, level: new(slog.LevelVar), changed: make(chan struct{}, 1)}
+	if r.log, err = p.logger(c, r.level); err != nil {
+		return err
+	}
+	r.app = app.New(r.log)
+	if err := r.app.Apply(c); err != nil {
+		return err
+	}
+	if err := r.follow(c); err != nil {
+		return errors.Join(err, r.app.Shutdown(ctx))
+	}
+	r.announce(ctx, c)
+	r.loop(ctx)
+	return r.stop()
+}
+
+// logger makes the log that c asks for.
+func (p *program) logger(c *config.Config, level *slog.LevelVar) (*slog.Logger, error) {
+	level.Set(logLevel(c))
+	format := telemetry.LogFormat(c.Telemetry.Log.Format)
+	if format == "auto" {
+		format = telemetry.JSON
+		if p.Colour {
+			format = telemetry.Text
+		}
+	}
+	return telemetry.NewLog(p.Err, format, level, p.Colour)
+}
+
+func logLevel(c *config.Config) slog.Level {
+	var l slog.Level
+	if err := l.UnmarshalText([]byte(c.Telemetry.Log.Level)); err != nil {
+		return slog.LevelInfo // the configuration allows no other words
+	}
+	return l
+}
+
+// follow brings what is not part of a generation in line with c: the admin address,
+// the log level, and the files that are watched.
+func (r *runner) follow(c *config.Config) error {
+	r.level.Set(logLevel(c))
+	if c.Admin.Address != r.address {
+		if err := r.moveAdmin(c.Admin.Address); err != nil {
+			return err
+		}
+	}
+	if !r.options.watch {
+		return nil
+	}
+	if r.watcher != nil {
+		_ = r.watcher.Close() // it is replaced whatever it says
+	}
+	w, err := watch.Files(append([]string{absolute(r.options.file)}, c.References()...), func() {
+		select {
+		case r.changed <- struct{}{}:
+		default: // one is waiting already
+		}
+	})
+	if err != nil {
+		return err
+	}
+	r.watcher = w
+	return nil
+}
+
+func absolute(file string) string {
+	if a, err := filepath.Abs(file); err == nil {
+		return a
+	}
+	return file
+}
+
+func (r *runner) moveAdmin(address string) error {
+	var next *admin.Server
+	if address != "off" {
+		var err error
+		if next, err = admin.Listen(r.app, address, r.log); err != nil {
+			return err
+		}
+	}
+	if r.admin != nil {
+		_ = r.admin.Close() // whoever asked it something asks again
+	}
+	r.admin, r.address = next, address
+	return nil
+}
+
+// announce says where the gateway listens, and warns of what is open to everybody.
+func (r *runner) announce(ctx context.Context, c *config.Config) {
+	var at []string
+	for _, a := range r.app.Addrs() {
+		at = append(at, a.String())
+	}
+	slices.Sort(at)
+	attrs := []slog.Attr{slog.String("version", version()), slog.String("config", r.options.file), slog.String("hash", c.Hash()), slog.String("listening", strings.Join(at, " "))}
+	if r.admin != nil {
+		attrs = append(attrs, slog.String("admin", r.admin.Addr().String()))
+	}
+	r.log.LogAttrs(ctx, slog.LevelInfo, "airside is ready", attrs...)
+	for _, w := range app.Warnings(c) {
+		r.log.LogAttrs(ctx, slog.LevelWarn, w.Message, slog.String("at", w.At.String()))
+	}
+}
+
+// loop reloads when told to, until ctx ends.
+func (r *runner) loop(ctx context.Context) {
+	hup := make(chan os.Signal, 1)
+	signal.Notify(hup, syscall.SIGHUP)
+	defer signal.Stop(hup)
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-hup:
+		case <-r.changed:
+		}
+		r.reload(ctx)
+	}
+}
+
+// reload takes the file anew, or keeps the old configuration and says why.
+func (r *runner) reload(ctx context.Context) {
+	c, err := config.Load(r.options.file, nil)
+	if err == nil {
+		err = r.app.Apply(c)
+	}
+	if err == nil {
+		err = r.follow(c)
+	}
+	if err == nil {
+		r.log.LogAttrs(ctx, slog.LevelInfo, "configuration loaded", slog.String("config", r.options.file), slog.String("hash", c.Hash()))
+		for _, w := range app.Warnings(c) {
+			r.log.LogAttrs(ctx, slog.LevelWarn, w.Message, slog.String("at", w.At.String()))
+		}
+		return
+	}
+	var problems config.Problems
+	if !errors.As(err, &problems) {
+		r.log.LogAttrs(ctx, slog.LevelError, "the configuration was refused, the old one stays in force", slog.Any("err", err))
+		return
+	}
+	for _, q := range problems {
+		r.log.LogAttrs(ctx, slog.LevelError, "the configuration was refused, the old one stays in force",
+			slog.String("at", q.At.String()), slog.String("err", q.Message))
+	}
+}
+
+// stop drains. From here on a second signal ends the program at once.
+func (r *runner) stop() error {
+	r.program.Stop()
+	ctx := context.Background()
+	r.log.LogAttrs(ctx, slog.LevelInfo, "stopping: what is under way may end")
+	err := r.app.Shutdown(ctx)
+	if r.watcher != nil {
+		_ = r.watcher.Close() // the program ends
+	}
+	if r.admin != nil {
+		_ = r.admin.Close()
+	}
+	if err != nil {
+		return fmt.Errorf("stopped: %w", err)
+	}
+	r.log.LogAttrs(ctx, slog.LevelInfo, "stopped")
+	return nil
+}

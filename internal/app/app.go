@@ -1,0 +1,139 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/airside-gateway/airside/internal/config"
+	"github.com/airside-gateway/airside/internal/edge"
+	"github.com/airside-gateway/airside/proto/web"
+)
+
+// An App is a gateway with its listeners.
+type App struct {
+	log     *slog.Logger
+	gateway *gateway
+	edge    *edge.Server
+	ready   atomic.Bool
+
+	mu      sync.Mutex // serializes Apply and Shutdown
+	stopped bool
+	grace   time.Duration
+	applied atomic.Pointer[Applied]
+}
+
+// Applied says which configuration is in force.
+type Applied struct {
+	Hash string    // short hash of the file's content
+	At   time.Time // since when
+	Nth  int       // how many were applied before, plus one
+}
+
+// New returns an app that listens nowhere and knows no routes yet.
+func New(log *slog.Logger) *App {
+	g := newGateway(log)
+	return &App{log: log, gateway: g, edge: edge.New(edge.Settings{Handler: g, Fallback: web.Protocol{}, Log: log})}
+}
+
+// ErrStopped is returned by [App.Apply] after [App.Shutdown].
+var ErrStopped = errors.New("the gateway is shutting down")
+
+// Apply builds everything that c asks for beside what runs now and, if all went
+// well, puts it in place at once. Exchanges under way end in the generation they
+// began in. On an error, which is a [config.Problems] where the file is to blame,
+// nothing has changed.
+func (a *App) Apply(c *config.Config) error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.stopped {
+		return ErrStopped
+	}
+	next, err := newGeneration(a.gateway, c)
+	if err != nil {
+		return err
+	}
+	change, err := a.edge.Prepare(listeners(c))
+	if err != nil {
+		next.retire()
+		return listenProblems(c, err)
+	}
+	a.gateway.swap(next)
+	change.Commit()
+	a.grace = c.Shutdown.Grace
+	now := &Applied{Hash: c.Hash(), At: time.Now(), Nth: 1}
+	if old := a.applied.Load(); old != nil {
+		now.Nth = old.Nth + 1
+	}
+	a.applied.Store(now)
+	a.ready.Store(true)
+	return nil
+}
+
+// Check builds everything that c asks for, without listening, and throws it away.
+func Check(log *slog.Logger, c *config.Config) error {
+	g := newGateway(log)
+	defer g.close()
+	gen, err := newGeneration(g, c)
+	if err != nil {
+		return err
+	}
+	gen.retire()
+	return nil
+}
+
+// listenProblems gives the errors of listeners their place in the file.
+func listenProblems(c *config.Config, err error) error {
+	var out config.Problems
+	for _, e := range unjoin(err) {
+		at := config.Position{File: c.File}
+		if le, ok := errors.AsType[*edge.ListenerError](e); ok {
+			at = c.Listen[le.Index].At
+		}
+		out = append(out, config.Problem{At: at, Message: e.Error()})
+	}
+	return out.Sorted()
+}
+
+// Config is the configuration in force; nil before the first.
+func (a *App) Config() *config.Config { return a.gateway.live.Load().config }
+
+// Applied says which configuration is in force; nil before the first.
+func (a *App) Applied() *Applied { return a.applied.Load() }
+
+// Ready reports whether new requests are welcome: a configuration is in force, and
+// the gateway is not about to stop.
+func (a *App) Ready() bool { return a.ready.Load() }
+
+// Addrs returns the open addresses by the address of the configuration.
+func (a *App) Addrs() map[string]net.Addr { return a.edge.Addrs() }
+
+// linger is how long a stopping gateway goes on serving, so that clients learn of
+// it by an answer.
+const linger = time.Second
+
+// Shutdown stops the gateway: readiness goes first, then every answer sends its
+// client away, then the addresses are closed, and what is under way may end within
+// the grace of the configuration. An error says that some did not.
+func (a *App) Shutdown(ctx context.Context) error {
+	a.ready.Store(false)
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.stopped {
+		return nil
+	}
+	a.stopped = true
+	ctx, cancel := context.WithTimeout(ctx, a.grace)
+	defer cancel()
+	err := a.edge.Shutdown(ctx, min(linger, a.grace/2))
+	a.gateway.close()
+	if err != nil {
+		return fmt.Errorf("not everything ended within the grace of %s: %w", a.grace, err)
+	}
+	return nil
+}

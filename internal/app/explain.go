@@ -1,0 +1,77 @@
+package app
+
+import (
+	"log/slog"
+	"net/http"
+
+	"github.com/airside-gateway/airside"
+	"github.com/airside-gateway/airside/internal/config"
+	"github.com/airside-gateway/airside/internal/edge"
+	"github.com/airside-gateway/airside/internal/route"
+	"github.com/airside-gateway/airside/proto/web"
+)
+
+// An Explanation says what would become of a request.
+type Explanation struct {
+	Request   string       `json:"request"`             // as the gateway reads it: method and canonical URL
+	Refused   string       `json:"refused,omitempty"`   // why it never reaches a route
+	Status    int          `json:"status,omitempty"`    // of the refusal
+	Route     string       `json:"route,omitempty"`     // name of the route that matches
+	At        string       `json:"at,omitempty"`        // where the route stands in the file
+	Policies  []string     `json:"policies"`            // in the order in which they run
+	Upstreams []string     `json:"upstreams"`           // who may answer
+	How       string       `json:"how,omitempty"`       // how one of several upstreams is chosen
+	Steps     []route.Step `json:"considered"`          // the routes that were considered, in order, and why they did not match
+	Path      string       `json:"forwarded,omitempty"` // the path that the upstream would see, before rewriting policies
+}
+
+// Explain says what would become of r, which is as a server receives it, if c were
+// in force. Nothing is sent to anyone.
+func Explain(log *slog.Logger, c *config.Config, r *http.Request) (*Explanation, error) {
+	g := newGateway(log)
+	defer g.close()
+	gen, err := newGeneration(g, c)
+	if err != nil {
+		return nil, err
+	}
+	defer gen.retire()
+	out := &Explanation{Policies: []string{}, Upstreams: []string{}}
+	x, err := edge.Canonical(r, listeners(c))
+	if err != nil {
+		out.refuse(err)
+		return out, nil //nolint:nilerr // the refusal is the answer
+	}
+	x.Protocol = web.Protocol{}
+	out.Request = x.Request.Method + " " + x.Client.Scheme + "://" + x.Request.Host + x.Request.URL.RequestURI()
+	out.Steps = gen.table.Explain(x)
+	entry, otherMethod, err := gen.table.Match(x)
+	if err == nil && entry == nil {
+		err = noRoute(gen, x, otherMethod)
+	}
+	if err != nil {
+		out.refuse(err)
+		return out, nil
+	}
+	out.follow(c, entry)
+	return out, nil
+}
+
+func (o *Explanation) refuse(err error) {
+	e := airside.AsError(err)
+	o.Refused, o.Status = e.Message, e.Code.Status()
+}
+
+func (o *Explanation) follow(c *config.Config, entry *route.Entry) {
+	r, ok := entry.Value.(*compiled)
+	if !ok {
+		return
+	}
+	o.Route, o.How = r.name, r.how
+	o.Policies = append(o.Policies, r.policies...)
+	o.Upstreams = append(o.Upstreams, r.targets...)
+	for i := range c.Routes {
+		if routeName(&c.Routes[i]) == r.name && c.Routes[i].Path == entry.Match.Path {
+			o.At = c.Routes[i].At.String()
+		}
+	}
+}

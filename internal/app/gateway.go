@@ -1,0 +1,89 @@
+// Package app builds a running gateway out of a configuration, and replaces it,
+// while it runs, by one built out of another. It is the only package that knows
+// all parts.
+package app
+
+import (
+	"log/slog"
+	"net/http"
+	"strings"
+	"sync"
+	"sync/atomic"
+
+	"github.com/airside-gateway/airside"
+)
+
+// A gateway answers exchanges with the newest generation that was built whole.
+type gateway struct {
+	log  *slog.Logger
+	live atomic.Pointer[generation]
+
+	mu    sync.Mutex // serializes building and closing
+	kept  map[string]*kept
+	drain sync.WaitGroup // generations that are not closed yet
+}
+
+func newGateway(log *slog.Logger) *gateway {
+	g := &gateway{log: log, kept: map[string]*kept{}}
+	gen, err := newGeneration(g, nil)
+	if err == nil { // nothing to build: no routes
+		g.live.Store(gen)
+	}
+	return g
+}
+
+// Handle finds the route of x and follows it.
+func (g *gateway) Handle(x *airside.Exchange) (*http.Response, error) {
+	gen := g.acquire()
+	x.OnDone(func(airside.Outcome) { gen.release() })
+	entry, result, err := gen.table.Match(x)
+	if err != nil {
+		return nil, err
+	}
+	if entry == nil {
+		return nil, noRoute(gen, x, result)
+	}
+	r, ok := entry.Value.(*compiled)
+	if !ok {
+		return nil, airside.Errorf(airside.Internal, "")
+	}
+	x.Route, x.Protocol = r.name, r.protocol
+	if x.Call, err = r.protocol.Parse(x); err != nil {
+		return nil, err
+	}
+	return r.handler.Handle(x)
+}
+
+// acquire takes hold of the live generation: it is not closed before release.
+func (g *gateway) acquire() *generation {
+	for {
+		gen := g.live.Load()
+		if gen.users.Add(1) > 0 {
+			return gen
+		}
+		gen.users.Add(-1) // retired between Load and Add
+	}
+}
+
+// swap puts next in place of the live generation, which is closed when its last
+// exchange has ended.
+func (g *gateway) swap(next *generation) {
+	g.live.Swap(next).retire()
+}
+
+// close retires the live generation for good and waits until all are closed.
+func (g *gateway) close() {
+	g.live.Load().retire()
+	g.drain.Wait()
+}
+
+func noRoute(gen *generation, x *airside.Exchange, otherMethod bool) error {
+	path := x.Request.URL.Path
+	if !otherMethod {
+		return airside.Errorf(airside.NotFound, "no route matches %s", path)
+	}
+	allowed := strings.Join(gen.table.Allow(x), ", ")
+	e := airside.Errorf(airside.MethodNotAllowed, "%s allows %s, not %s", path, allowed, x.Request.Method)
+	e.Header = http.Header{"Allow": {allowed}}
+	return e
+}

@@ -1,0 +1,120 @@
+package app
+
+import (
+	"fmt"
+	"io"
+	"log/slog"
+	"math"
+	"sync/atomic"
+
+	"github.com/airside-gateway/airside"
+	"github.com/airside-gateway/airside/internal/config"
+	"github.com/airside-gateway/airside/internal/route"
+)
+
+// A generation is everything that was built out of one configuration. It never
+// changes.
+type generation struct {
+	g       *gateway
+	table   *route.Table
+	config  *config.Config
+	closers []func() error
+	keys    []string
+	users   atomic.Int64 // exchanges under way; far below zero once retired
+}
+
+// retired is added to users when a generation leaves: no number of exchanges brings
+// it above zero again.
+const retired = math.MinInt64 / 2
+
+// newGeneration builds c whole, or nothing: on an error everything built so far is
+// closed again. A nil c has no routes.
+func newGeneration(g *gateway, c *config.Config) (*generation, error) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	gen := &generation{g: g, config: c}
+	g.drain.Add(1)
+	b := &builder{gen: gen, config: c}
+	if err := b.build(); err != nil {
+		gen.close()
+		return nil, err
+	}
+	return gen, nil
+}
+
+func (gen *generation) release() {
+	if gen.users.Add(-1) == retired {
+		gen.g.mu.Lock()
+		defer gen.g.mu.Unlock()
+		gen.close()
+	}
+}
+
+func (gen *generation) retire() {
+	if gen.users.Add(retired) == retired {
+		gen.g.mu.Lock()
+		defer gen.g.mu.Unlock()
+		gen.close()
+	}
+}
+
+// close is called with g.mu held, once.
+func (gen *generation) close() {
+	for i := len(gen.closers) - 1; i >= 0; i-- {
+		if err := gen.closers[i](); err != nil {
+			gen.g.log.LogAttrs(noContext, slog.LevelError, "closing a generation", slog.Any("err", err))
+		}
+	}
+	for _, k := range gen.keys {
+		gen.g.drop(k)
+	}
+	gen.g.drain.Done()
+}
+
+// env is what a component of this generation may ask for.
+func (gen *generation) env(where string, upstream func(string) (airside.Handler, error)) *airside.Env {
+	return &airside.Env{
+		Where:    where,
+		Log:      gen.g.log.With(slog.String("at", where)),
+		Upstream: upstream,
+		OnClose:  func(f func() error) { gen.closers = append(gen.closers, f) },
+		Keep:     gen.keep,
+	}
+}
+
+// A kept value outlives the generation that built it, as long as another asks for
+// it in time.
+type kept struct {
+	value any
+	users int
+}
+
+// keep is called while building, with g.mu held.
+func (gen *generation) keep(key string, build func() (any, error)) (any, error) {
+	k := gen.g.kept[key]
+	if k == nil {
+		v, err := build()
+		if err != nil {
+			return nil, fmt.Errorf("building %s: %w", key, err)
+		}
+		k = &kept{value: v}
+		gen.g.kept[key] = k
+	}
+	k.users++
+	gen.keys = append(gen.keys, key)
+	return k.value, nil
+}
+
+// drop is called with g.mu held.
+func (g *gateway) drop(key string) {
+	k := g.kept[key]
+	if k.users--; k.users > 0 {
+		return
+	}
+	delete(g.kept, key)
+	if c, ok := k.value.(io.Closer); ok {
+		if err := c.Close(); err != nil {
+			g.log.LogAttrs(noContext, slog.LevelError, "closing what was kept", slog.String("key", key), slog.Any("err", err))
+		}
+	}
+}

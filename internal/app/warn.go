@@ -1,0 +1,65 @@
+package app
+
+import (
+	"fmt"
+	"net"
+	"net/netip"
+	"slices"
+
+	"github.com/airside-gateway/airside/internal/config"
+)
+
+// authenticates lists the kinds of policies that find out who asks, and refuse
+// nobody they do not know.
+var authenticates = [...]string{"apikey", "basic", "jwt", "introspect", "oidc", "mtls"}
+
+// Warnings are what is valid in c but likely to be regretted: routes that anybody
+// may use, on an address that others can reach.
+func Warnings(c *config.Config) config.Problems {
+	open := openAddress(c)
+	if open == "" || knowsCallers(c, c.Use) {
+		return nil
+	}
+	var out config.Problems
+	for i := range c.Routes {
+		if r := &c.Routes[i]; !knowsCallers(c, r.Use) && len(r.To.Targets) > 0 {
+			out = append(out, config.Problem{At: r.At, Message: fmt.Sprintf(
+				"anybody who reaches %s may use the route %s: it has no authentication policy (such as apikey)", open, routeName(r))})
+		}
+	}
+	return out
+}
+
+// openAddress is the first address that others can reach without a client
+// certificate.
+func openAddress(c *config.Config) string {
+	for i := range c.Listen {
+		l := &c.Listen[i]
+		if l.Redirect != "" || l.TLS != nil && l.TLS.Clients != nil && l.TLS.Clients.Required() || loopback(l.Address) {
+			continue
+		}
+		return l.Address
+	}
+	return ""
+}
+
+func loopback(address string) bool {
+	host, _, err := net.SplitHostPort(address)
+	if err != nil {
+		return false
+	}
+	a, err := netip.ParseAddr(host)
+	return host == "localhost" || err == nil && a.IsLoopback()
+}
+
+func knowsCallers(c *config.Config, use []config.Part) bool {
+	return slices.ContainsFunc(use, func(p config.Part) bool {
+		kind := p.Kind
+		for _, n := range c.Policies {
+			if p.Ref != "" && n.Name == p.Ref {
+				kind = n.Kind
+			}
+		}
+		return slices.Contains(authenticates[:], kind)
+	})
+}

@@ -1,0 +1,127 @@
+package edge
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net/http"
+	"os"
+	"sync"
+	"time"
+
+	"github.com/airside-gateway/airside"
+)
+
+// A body is the request body as the client sends it. Unlike net/http's, it can be
+// read by a goroutine that outlives the exchange: after [body.detach] it only
+// fails. That is what lets an agent answer before it has read everything.
+type body struct {
+	rc      io.ReadCloser
+	ctl     *http.ResponseController
+	ctx     context.Context // of the request: tells a client that left from one that sends nonsense
+	silence alarm           // ends a read that takes too long
+	length  int64           // as announced; -1 unknown
+	waits   bool            // the client sends nothing before it is asked to (100-continue)
+
+	mu       sync.Mutex // held while rc is read
+	n        int64
+	eof      bool
+	detached bool
+}
+
+var errDetached = errors.New("edge: the exchange is over")
+
+// openBody puts a body in the place of net/http's, if the request has one.
+func (e *exchange) openBody(r *http.Request) {
+	if r.Body == nil || r.Body == http.NoBody {
+		return
+	}
+	ctl := http.NewResponseController(e.w)
+	if r.ProtoMajor == 1 {
+		_ = ctl.EnableFullDuplex() // an engine that cannot is full duplex anyway
+	}
+	e.body = &body{
+		rc: r.Body, ctl: ctl, ctx: r.Context(),
+		length: r.ContentLength, waits: r.Header.Get("Expect") != "",
+	}
+	e.body.silence = alarm{after: e.listener.Limits.BodyTimeout, ring: e.body.wake}
+	r.Body = e.body
+}
+
+// Read reads what the client sends. Its errors are the client's faults, phrased.
+func (b *body) Read(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.detached {
+		return 0, errDetached
+	}
+	if b.eof {
+		return 0, io.EOF
+	}
+	b.silence.arm()
+	n, err := b.rc.Read(p)
+	b.silence.disarm()
+	b.n += int64(n)
+	if errors.Is(err, io.EOF) {
+		b.eof = true
+		return n, io.EOF
+	}
+	if err != nil {
+		err = b.fault(err)
+	}
+	return n, err
+}
+
+// wake ends a read that is under way.
+func (b *body) wake() { _ = b.ctl.SetReadDeadline(past) } // an engine without deadlines bounds the connection as a whole
+
+// fault says whose fault it is that the body cannot be read: always the client's.
+func (b *body) fault(err error) error {
+	switch {
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		return airside.Errorf(airside.RequestTimeout, "the request body stopped for longer than %s", b.silence.after).Because(err)
+	case b.ctx.Err() != nil:
+		return airside.Errorf(airside.Canceled, "the client left before its request was sent").Because(err)
+	}
+	return airside.Errorf(airside.Invalid, "the request body is broken: it ended early, or its chunks are malformed").Because(err)
+}
+
+// Close does nothing: the body lives as long as the exchange.
+func (*body) Close() error { return nil }
+
+// drainable is how much of an unread body is read so that the connection can be
+// used again, and drainTime how long that may take.
+const (
+	drainable = 64 << 10
+	drainTime = time.Second
+)
+
+// settle reports whether the whole body has been read, so that the connection can
+// serve another request. A small body that nobody wanted is read and dropped.
+func (b *body) settle() bool {
+	if !b.mu.TryLock() {
+		return false // somebody is reading it still
+	}
+	defer b.mu.Unlock()
+	if b.eof || b.n > 0 || b.waits || b.length < 0 || b.length > drainable {
+		return b.eof
+	}
+	limit := alarm{after: drainTime, ring: b.wake}
+	limit.arm()
+	n, err := io.Copy(io.Discard, io.LimitReader(b.rc, drainable+1))
+	limit.disarm()
+	b.n += n
+	b.eof = err == nil && n == b.length
+	return b.eof
+}
+
+// detach ends the reading of the body and returns how much of it was read.
+func (b *body) detach() int64 {
+	if !b.mu.TryLock() {
+		b.wake()
+		b.mu.Lock()
+	}
+	defer b.mu.Unlock()
+	b.detached = true
+	return b.n
+}

@@ -1,0 +1,135 @@
+// Package edge is where requests come in and answers go out: it owns the
+// listeners and TLS, makes the canonical request and the exchange, and is the only
+// package that writes to a client. It knows no configuration file.
+package edge
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net/http"
+	"runtime/debug"
+	"time"
+
+	"github.com/airside-gateway/airside"
+)
+
+// Settings are what all listeners of a [Server] share.
+type Settings struct {
+	Handler  airside.Handler  // answers every exchange
+	Fallback airside.Protocol // phrases errors before a route is known
+	Log      *slog.Logger
+}
+
+// serve is the first and the last stop of every exchange. Nothing panics past
+// it but [http.ErrAbortHandler], by which an answer that cannot be finished is
+// cut.
+func (s *Server) serve(l *Listener, w http.ResponseWriter, r *http.Request) {
+	e := &exchange{server: s, listener: l, w: w, start: time.Now(), head: r.Method == http.MethodHead, major: r.ProtoMajor}
+	e.openBody(r)
+	e.x = airside.NewExchange(r, s.Log)
+	e.x.LimitBody(l.Limits.Body)
+	e.x.Protocol = s.Fallback
+	resp, err := e.handle()
+	if err != nil {
+		resp = e.fail(err)
+	}
+	e.status, e.failed = resp.StatusCode, err
+	cut := e.send(resp)
+	e.finish(cut)
+	if cut != nil {
+		panic(http.ErrAbortHandler)
+	}
+}
+
+// An exchange is what the edge knows of an [airside.Exchange] beyond it.
+type exchange struct {
+	server   *Server
+	listener *Listener
+	w        http.ResponseWriter
+	x        *airside.Exchange
+	body     *body
+	start    time.Time
+	status   int   // as sent
+	failed   error // why the answer is an error, or ends in one
+	sent     int64
+	major    int  // version of HTTP that the client speaks
+	head     bool // the client asked by HEAD, whatever policies made of it
+	informed int  // 1xx answers passed on
+
+	method, host, path string // for the log, as they came
+}
+
+var errNoAnswer = errors.New("edge: the handler returned neither an answer nor an error")
+
+// handle makes the request canonical and has it answered. A panic becomes an
+// error.
+func (e *exchange) handle() (resp *http.Response, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			e.x.Log.LogAttrs(context.Background(), slog.LevelError, "panic",
+				slog.Any("value", p), slog.String("stack", string(debug.Stack())))
+			resp, err = nil, airside.Errorf(airside.Internal, "")
+		}
+	}()
+	if err := e.admit(); err != nil {
+		return nil, err
+	}
+	if e.listener.Redirect {
+		return e.redirect(), nil
+	}
+	resp, err = e.server.Handler.Handle(e.x)
+	if err == nil && resp == nil {
+		err = errNoAnswer
+	}
+	return resp, err
+}
+
+// fail phrases err in the client's protocol.
+func (e *exchange) fail(err error) *http.Response {
+	ae := airside.AsError(err)
+	if e.x.Request.Context().Err() != nil && ae.Code.Status() >= 500 {
+		ae = &airside.Error{Code: airside.Canceled, Err: err} // whoever left need not know what failed then
+	}
+	return e.x.Protocol.Fail(e.x, ae)
+}
+
+// finish ends the exchange and writes its line to the log.
+func (e *exchange) finish(cut error) {
+	o := airside.Outcome{Status: e.status, Sent: e.sent, Duration: time.Since(e.start), Err: errors.Join(e.failed, cut)}
+	if e.body != nil {
+		o.Received = e.body.detach()
+	}
+	e.x.Finish(o)
+	e.server.access(e, o)
+}
+
+// access writes the one line of the exchange. What a client sent is logged as it
+// came, quoted by the handler, but for the query, which may hold secrets.
+func (s *Server) access(e *exchange, o airside.Outcome) {
+	level := slog.LevelInfo
+	if o.Status >= http.StatusInternalServerError {
+		level = slog.LevelWarn
+	}
+	ctx := context.Background()
+	if !s.Log.Enabled(ctx, level) {
+		return
+	}
+	attrs := make([]slog.Attr, 0, 16)
+	attrs = append(attrs,
+		slog.String("id", e.x.ID), slog.String("client", e.x.Client.Addr),
+		slog.String("method", e.method), slog.String("host", e.host), slog.String("path", e.path),
+		slog.Int("status", o.Status), slog.Duration("took", o.Duration),
+		slog.Int64("in", o.Received), slog.Int64("out", o.Sent), slog.Int("http", e.major))
+	for _, a := range []struct{ key, value string }{
+		{"route", e.x.Route}, {"upstream", e.x.Upstream}, {"caller", e.x.Caller.ID}, {"target", e.x.Call.Target},
+	} {
+		if a.value != "" {
+			attrs = append(attrs, slog.String(a.key, a.value))
+		}
+	}
+	if o.Err != nil {
+		attrs = append(attrs, slog.String("err", o.Err.Error()))
+	}
+	s.Log.LogAttrs(ctx, level, "exchange", attrs...)
+}

@@ -1,0 +1,204 @@
+package edge
+
+import (
+	"context"
+	"crypto/tls"
+	"io"
+	"log"
+	"log/slog"
+	"net"
+	"net/http"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// An engine serves connections. Shutdown stops it when what is under way has
+// ended, Close at once. *http.Server is one.
+type engine interface {
+	Serve(net.Listener) error
+	Shutdown(context.Context) error
+	Close() error
+}
+
+// Bounds of HTTP/2, as RFC 9113 section 10.5 asks for.
+const (
+	streamsPerConn = 100
+	frameSize      = 16 << 10
+)
+
+// newEngine returns the engine for l: net/http's, for every version.
+func (k *socket) newEngine(l *Listener) *running {
+	r := &running{}
+	protocols := new(http.Protocols)
+	protocols.SetHTTP1(l.HTTP1)
+	protocols.SetHTTP2(l.HTTP2 && l.TLS != nil)
+	protocols.SetUnencryptedHTTP2(l.HTTP2 && l.TLS == nil)
+	srv := &http.Server{
+		Handler:                      http.HandlerFunc(k.serveHTTP),
+		DisableGeneralOptionsHandler: true,
+		Protocols:                    protocols,
+		ReadHeaderTimeout:            l.Limits.HeaderTimeout,
+		IdleTimeout:                  l.Limits.Idle,
+		MaxHeaderBytes:               l.Limits.Headers,
+		HTTP2: &http.HTTP2Config{
+			MaxConcurrentStreams: streamsPerConn,
+			MaxReadFrameSize:     frameSize,
+			SendPingTimeout:      time.Minute,
+			PingTimeout:          15 * time.Second,
+			WriteByteTimeout:     l.Limits.WriteTimeout,
+		},
+		ConnState: func(c net.Conn, state http.ConnState) {
+			r.count(state)
+			k.server.census.change(c, state)
+		},
+		ErrorLog: log.New(io.Discard, "", 0), // a client's broken handshake is not our error
+	}
+	if l.tls != nil {
+		srv.TLSConfig = &tls.Config{MinVersion: tls.VersionTLS12, NextProtos: l.tls.NextProtos} // the connections bring their own; this tells what they may negotiate
+	}
+	r.engine = srv
+	return r
+}
+
+func (k *socket) serveHTTP(w http.ResponseWriter, r *http.Request) {
+	k.server.serve(k.live.Load().Listener, w, r)
+}
+
+// A handOver is the listener that an engine sees: it gives out the connections
+// that the socket accepted.
+type handOver struct {
+	addr net.Addr
+	ch   chan net.Conn
+	once sync.Once
+	done chan struct{}
+}
+
+func newHandOver(addr net.Addr) *handOver {
+	return &handOver{addr: addr, ch: make(chan net.Conn), done: make(chan struct{})}
+}
+
+// offer hands c over, or reports that nobody takes it any more.
+func (h *handOver) offer(c net.Conn) bool {
+	select {
+	case h.ch <- c:
+		return true
+	case <-h.done:
+		return false
+	}
+}
+
+func (h *handOver) Accept() (net.Conn, error) {
+	select {
+	case c := <-h.ch:
+		return c, nil
+	case <-h.done:
+		return nil, net.ErrClosed
+	}
+}
+
+func (h *handOver) Close() error {
+	h.once.Do(func() { close(h.done) })
+	return nil
+}
+
+func (h *handOver) Addr() net.Addr { return h.addr }
+
+// engines are all that still serve connections, those replaced included.
+type engines struct {
+	mu   sync.Mutex
+	list []*running
+}
+
+// A running engine knows how many connections it serves.
+type running struct {
+	engine
+	open     atomic.Int64
+	replaced atomic.Bool // it gets no more connections
+}
+
+func (r *running) count(state http.ConnState) {
+	switch state {
+	case http.StateNew:
+		r.open.Add(1)
+	case http.StateClosed, http.StateHijacked:
+		r.open.Add(-1)
+	case http.StateActive, http.StateIdle:
+	}
+}
+
+// add takes e among the engines, and forgets those that have nothing left to do.
+func (s *engines) add(e *running) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.list = slices.DeleteFunc(s.list, func(r *running) bool { return r.replaced.Load() && r.open.Load() == 0 })
+	s.list = append(s.list, e)
+}
+
+func (s *engines) all() []*running {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Clone(s.list)
+}
+
+// shutdown stops all engines when what is under way has ended; what has not by the
+// end of ctx is cut.
+func (s *engines) shutdown(ctx context.Context, lg *slog.Logger) error {
+	var wg sync.WaitGroup
+	var mu sync.Mutex
+	var first error
+	for _, e := range s.all() {
+		wg.Go(func() {
+			err := e.Shutdown(ctx)
+			if err == nil {
+				return
+			}
+			lg.LogAttrs(context.Background(), slog.LevelWarn, "cutting what did not end in time", slog.Any("err", err))
+			_ = e.Close() // Shutdown's error says it all
+			mu.Lock()
+			defer mu.Unlock()
+			first = err
+		})
+	}
+	wg.Wait()
+	return first
+}
+
+// A census counts open connections, so that a drain can tell when all have gone.
+type census struct {
+	mu    sync.Mutex
+	n     int
+	empty chan struct{} // closed when n is 0, if somebody waits
+}
+
+func (c *census) change(_ net.Conn, state http.ConnState) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	switch state {
+	case http.StateNew:
+		c.n++
+	case http.StateClosed, http.StateHijacked:
+		c.n--
+	case http.StateActive, http.StateIdle:
+	}
+	if c.n == 0 && c.empty != nil {
+		close(c.empty)
+		c.empty = nil
+	}
+}
+
+// gone returns a channel that is closed when no connection is open.
+func (c *census) gone() <-chan struct{} {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	ch := make(chan struct{})
+	if c.n == 0 {
+		close(ch)
+		return ch
+	}
+	if c.empty == nil {
+		c.empty = ch
+	}
+	return c.empty
+}

@@ -1,0 +1,218 @@
+package edge
+
+import (
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/netip"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// Limits bound what a client may make the gateway hold, and for how long.
+type Limits struct {
+	Headers       int           // bytes of a request head
+	Body          int64         // bytes of a request body; airside.NoLimit for none
+	Connections   int           // open at once; 0 for no limit
+	Idle          time.Duration // longest wait for the next request on a connection
+	HeaderTimeout time.Duration // longest time for a request head to arrive, the TLS handshake included
+	BodyTimeout   time.Duration // longest silence within a request body
+	WriteTimeout  time.Duration // longest time one write to the client may take
+}
+
+// A Listener is an address and how it is served. Its settings can change while it
+// is open; see [Server.Prepare].
+type Listener struct {
+	Address       string // host:port
+	TLS           *TLS   // nil for plain
+	HTTP1, HTTP2  bool   // HTTP/2 without TLS is h2c by prior knowledge
+	Redirect      bool   // answer every request with the same address by https
+	RedirectPort  int    // the port to redirect to; 0 is 443
+	Limits        Limits
+	Trust         []netip.Prefix // peers whose forwarding headers and PROXY lines are believed
+	ProxyProtocol bool           // trusted peers begin with a PROXY line (v1 or v2)
+
+	tls *tls.Config // built of TLS
+}
+
+func (l *Listener) trusts(a netip.Addr) bool {
+	return slices.ContainsFunc(l.Trust, func(p netip.Prefix) bool { return p.Contains(a) })
+}
+
+// sameEngine reports whether l and m can be served by one engine: what differs is
+// read anew for each request or connection.
+func (l *Listener) sameEngine(m *Listener) bool {
+	return l.HTTP1 == m.HTTP1 && l.HTTP2 == m.HTTP2 && l.Limits.Headers == m.Limits.Headers &&
+		l.Limits.Idle == m.Limits.Idle && l.Limits.HeaderTimeout == m.Limits.HeaderTimeout && (l.TLS == nil) == (m.TLS == nil)
+}
+
+// A socket is an open address. Its listener's settings, and the engine that serves
+// its connections, can be replaced while it is open.
+type socket struct {
+	server *Server
+	ln     net.Listener
+	live   atomic.Pointer[served]
+	open   atomic.Int64   // connections
+	wg     sync.WaitGroup // engines
+	taking sync.WaitGroup // accept
+}
+
+// served is a listener with the engine that serves it.
+type served struct {
+	*Listener
+	engine *running
+	conns  *handOver
+}
+
+func (s *Server) openSocket(l *Listener) (*socket, error) {
+	ln, err := net.Listen("tcp", l.Address) //nolint:noctx // binding an address does not wait
+	if err != nil {
+		return nil, fmt.Errorf("listening on %s: %w", l.Address, err)
+	}
+	return &socket{server: s, ln: ln}, nil
+}
+
+// use makes l the settings in force. Connections that are open keep their engine.
+func (k *socket) use(l *Listener) {
+	old := k.live.Load()
+	if old != nil && old.sameEngine(l) {
+		k.live.Store(&served{Listener: l, engine: old.engine, conns: old.conns})
+		return
+	}
+	next := &served{Listener: l, conns: newHandOver(k.ln.Addr())}
+	next.engine = k.newEngine(l)
+	k.server.engines.add(next.engine)
+	k.wg.Go(func() {
+		if err := next.engine.Serve(next.conns); err != nil && !errors.Is(err, http.ErrServerClosed) && !errors.Is(err, net.ErrClosed) {
+			k.server.Log.LogAttrs(k.server.ctx, slog.LevelError, "an engine stopped", slog.String("address", l.Address), slog.Any("err", err))
+		}
+	})
+	k.live.Store(next)
+	if old == nil {
+		k.taking.Go(k.accept)
+		return
+	}
+	old.engine.replaced.Store(true)
+	_ = old.conns.Close() // its engine serves what it has, and takes nothing new
+}
+
+// accept hands each connection to the engine in force until the address is closed.
+func (k *socket) accept() {
+	for delay := time.Duration(0); ; {
+		c, err := k.ln.Accept()
+		if errors.Is(err, net.ErrClosed) || isTimeout(err) {
+			_ = k.live.Load().conns.Close()
+			return
+		}
+		if err != nil { // out of descriptors, most likely: some will be given back
+			delay = min(max(2*delay, 5*time.Millisecond), time.Second)
+			k.server.Log.LogAttrs(k.server.ctx, slog.LevelError, "accepting", slog.Any("err", err), slog.Duration("again_in", delay))
+			select {
+			case <-time.After(delay):
+			case <-k.server.ctx.Done():
+			}
+			continue
+		}
+		delay = 0
+		k.take(c)
+	}
+}
+
+func isTimeout(err error) bool {
+	ne, ok := errors.AsType[net.Error](err)
+	return ok && ne.Timeout()
+}
+
+func (k *socket) take(raw net.Conn) {
+	l := k.live.Load()
+	if limit := l.Limits.Connections; limit > 0 && k.open.Load() >= int64(limit) {
+		_ = raw.Close() // the client sees a reset, and a balancer asks elsewhere
+		k.server.refused.Add(1)
+		return
+	}
+	k.open.Add(1)
+	c := &conn{Conn: raw, closed: func() { k.open.Add(-1) }}
+	var nc net.Conn = c
+	if l.ProxyProtocol && l.trusts(peerAddr(raw.RemoteAddr().String())) {
+		nc = &proxied{conn: c, timeout: l.Limits.HeaderTimeout}
+	}
+	if l.tls != nil {
+		nc = tls.Server(nc, l.tls)
+	}
+	for !l.conns.offer(nc) { // replaced at this very moment
+		next := k.live.Load()
+		if next.conns == l.conns {
+			_ = nc.Close()
+			return
+		}
+		l = next
+	}
+}
+
+// close stops taking connections. Those that the kernel has completed already are
+// still served.
+func (k *socket) close() {
+	const backlog = 20 * time.Millisecond
+	if t, ok := k.ln.(*net.TCPListener); ok && t.SetDeadline(time.Now().Add(backlog)) == nil {
+		return // accept ends by the deadline, and finish closes the address
+	}
+	_ = k.ln.Close()
+}
+
+// finishAccepting waits until the last connection has been handed over, and closes
+// the address.
+func (k *socket) finishAccepting() {
+	k.taking.Wait()
+	_ = k.ln.Close()
+}
+
+// spent reports whether a closed address has served its last connection.
+func (k *socket) spent() bool {
+	if k.open.Load() > 0 {
+		return false
+	}
+	k.finishAccepting()
+	if k.open.Load() > 0 {
+		return false
+	}
+	l := k.live.Load()
+	l.engine.replaced.Store(true)
+	_ = l.engine.Close() // it serves nothing
+	k.finish()
+	return true
+}
+
+// stopWatch ends the watch over the certificates in force. Connections keep them.
+func (k *socket) stopWatch() {
+	if l := k.live.Load(); l != nil && l.TLS != nil {
+		l.TLS.stop()
+	}
+}
+
+// finish waits for the engines, after they were told to stop.
+func (k *socket) finish() { k.wg.Wait() }
+
+// A conn is counted until it is closed.
+type conn struct {
+	net.Conn
+	once   sync.Once
+	closed func()
+}
+
+func (c *conn) Close() error {
+	c.once.Do(c.closed)
+	return c.Conn.Close()
+}
+
+// CloseWrite ends our side of the connection only.
+func (c *conn) CloseWrite() error {
+	if h, ok := c.Conn.(interface{ CloseWrite() error }); ok {
+		return h.CloseWrite()
+	}
+	return c.Close()
+}

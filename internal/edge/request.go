@@ -1,0 +1,225 @@
+package edge
+
+import (
+	"encoding/hex"
+	"log/slog"
+	"math/rand/v2"
+	"net/http"
+	"net/netip"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/airside-gateway/airside"
+	"github.com/airside-gateway/airside/internal/canon"
+	"github.com/airside-gateway/airside/proto/web"
+)
+
+// requestID is the header that carries the id of an exchange, both ways.
+const requestID = "X-Request-Id"
+
+// admit makes the request canonical, once, for everybody: method, host, path,
+// query, client address, forwarding headers. What is ambiguous is refused and
+// never repaired, because the agent might repair it differently.
+func (e *exchange) admit() error {
+	r, x := e.x.Request, e.x
+	e.method, e.host, e.path = r.Method, r.Host, r.URL.Path
+	peer := peerAddr(r.RemoteAddr)
+	trusted := e.listener.trusts(peer)
+	x.ID = e.identify(trusted)
+	x.Client = airside.Client{Addr: peer.String(), Scheme: "http"}
+	if r.TLS != nil {
+		x.Client.Scheme = "https"
+	}
+	x.Inform = e.inform
+	if err := e.target(); err != nil {
+		return err
+	}
+	if err := canon.Headers(r.Header, nil); err != nil {
+		return invalid(err)
+	}
+	upgrade, err := canon.StripHopByHop(r.Header)
+	if err != nil {
+		return invalid(err)
+	}
+	if err := e.forwarded(peer, trusted); err != nil {
+		return err
+	}
+	if upgrade != "" && r.ProtoMajor == 1 {
+		r.Header.Set("Upgrade", upgrade)
+	}
+	r.Header.Set(requestID, x.ID)
+	return nil
+}
+
+func invalid(err error) error {
+	return airside.Errorf(airside.Invalid, "%s", err.Error()).Because(err)
+}
+
+// target makes host, path and query canonical.
+func (e *exchange) target() error {
+	r := e.x.Request
+	if r.Method == http.MethodConnect {
+		return airside.Errorf(airside.MethodNotAllowed, "this gateway is no tunnel: CONNECT is not allowed")
+	}
+	host, err := canon.Host(r.Host)
+	if err != nil {
+		return invalid(err)
+	}
+	if r.TLS != nil && r.TLS.ServerName != "" && !sameHost(r.TLS.ServerName, host) {
+		return airside.Errorf(airside.Misdirected, "the Host header names another host than the TLS handshake did; use one connection a host")
+	}
+	target := r.RequestURI
+	if i := strings.Index(target, "://"); i >= 0 && target[0] != '/' { // absolute-form, RFC 9112 section 3.2.2
+		rest := target[i+3:]
+		j := strings.IndexAny(rest, "/?")
+		if j < 0 {
+			j = len(rest)
+		}
+		target = rest[j:]
+		if target == "" || target[0] == '?' {
+			target = "/" + target
+		}
+	}
+	escaped, query, hasQuery := strings.Cut(target, "?")
+	path, raw, err := canon.Path(escaped)
+	if err != nil {
+		return invalid(err)
+	}
+	if err := canon.Query(query); err != nil {
+		return invalid(err)
+	}
+	r.Host = host
+	r.URL = &url.URL{Path: path, RawPath: raw, RawQuery: query, ForceQuery: hasQuery && query == ""}
+	if r.URL.EscapedPath() != raw && raw != "" {
+		return airside.Errorf(airside.Invalid, "the path has no canonical form")
+	}
+	e.host, e.path = host, path
+	return nil
+}
+
+// sameHost reports whether the host of an authority is the name that the TLS
+// handshake asked for.
+func sameHost(serverName, authority string) bool {
+	host := authority
+	if i := strings.LastIndexByte(host, ':'); i >= 0 && !strings.HasSuffix(host, "]") {
+		host = host[:i]
+	}
+	return strings.EqualFold(strings.TrimSuffix(serverName, "."), host)
+}
+
+// forwarded finds the client's address, and replaces whatever forwarding headers
+// came by the gateway's own. Those of a trusted proxy are believed.
+func (e *exchange) forwarded(peer netip.Addr, trusted bool) error {
+	r := e.x.Request
+	chain, host := peer.String(), r.Host
+	if trusted {
+		client, err := canon.Client(peer, r.Header, e.listener.Trust)
+		if err != nil {
+			return invalid(err)
+		}
+		e.x.Client.Addr = client.String()
+		if via := r.Header.Values("X-Forwarded-For"); len(via) > 0 {
+			chain = strings.Join(via, ", ") + ", " + chain
+		}
+		if proto := strings.ToLower(r.Header.Get("X-Forwarded-Proto")); proto == "http" || proto == "https" {
+			e.x.Client.Scheme = proto
+		}
+		if h, err := canon.Host(r.Header.Get("X-Forwarded-Host")); err == nil {
+			host = h
+		}
+	}
+	canon.StripForwarded(r.Header)
+	web.SetHeader(r.Header, "X-Forwarded-For", chain)
+	web.SetHeader(r.Header, "X-Forwarded-Proto", e.x.Client.Scheme)
+	web.SetHeader(r.Header, "X-Forwarded-Host", host)
+	return nil
+}
+
+// identify returns the id of the exchange: that of a trusted proxy, or a new one
+// of 128 random bits. It need not be secret, so it is not drawn from the system.
+func (e *exchange) identify(trusted bool) string {
+	if ids := e.x.Request.Header[requestID]; trusted && len(ids) == 1 && plainID(ids[0]) {
+		return ids[0]
+	}
+	var b [16]byte
+	for i := range 2 {
+		v := rand.Uint64() //nolint:gosec // an id for logs, not a secret
+		for j := range 8 {
+			b[i*8+j] = byte(v >> (8 * j))
+		}
+	}
+	return hex.EncodeToString(b[:])
+}
+
+func plainID(s string) bool {
+	if s == "" || len(s) > 128 {
+		return false
+	}
+	for i := range len(s) {
+		c := s[i]
+		if (c|0x20 < 'a' || c|0x20 > 'z') && (c < '0' || c > '9') && c != '-' && c != '_' && c != '.' {
+			return false
+		}
+	}
+	return true
+}
+
+func peerAddr(remote string) netip.Addr {
+	ap, err := netip.ParseAddrPort(remote)
+	if err != nil {
+		return netip.IPv4Unspecified()
+	}
+	return ap.Addr().Unmap().WithZone("")
+}
+
+// redirect answers a request that came unencrypted with the same address by
+// https. 308 keeps method and body.
+func (e *exchange) redirect() *http.Response {
+	host := e.x.Request.Host
+	if i := strings.LastIndexByte(host, ':'); i >= 0 && !strings.HasSuffix(host, "]") {
+		host = host[:i]
+	}
+	if p := e.listener.RedirectPort; p != 0 && p != 443 {
+		host += ":" + strconv.Itoa(p)
+	}
+	h := http.Header{"Location": {"https://" + host + e.x.Request.URL.RequestURI()}, "Content-Length": {"0"}}
+	return web.Response(e.x, http.StatusPermanentRedirect, h, nil)
+}
+
+// maxInformed bounds the 1xx answers that one exchange passes on: RFC 9110 has no
+// bound, and an agent must not be able to keep a client busy with them.
+const maxInformed = 16
+
+// inform sends a 1xx answer ahead of the real one.
+func (e *exchange) inform(status int, h http.Header) {
+	if status <= 101 || status > 199 || e.informed == maxInformed || e.x.Request.ProtoMajor == 1 && e.x.Request.ProtoMinor == 0 {
+		return
+	}
+	e.informed++
+	out := e.w.Header()
+	for k, v := range h {
+		out[k] = v
+	}
+	e.w.WriteHeader(status)
+	clear(out)
+}
+
+// Canonical makes r, which is as a server receives it, canonical as the first of ls
+// that serves its scheme would, and returns the exchange. It is for explaining what
+// would happen; nothing is answered.
+func Canonical(r *http.Request, ls []*Listener) (*airside.Exchange, error) {
+	l := &Listener{}
+	for _, c := range ls {
+		if (c.TLS != nil) == (r.TLS != nil) {
+			l = c
+			break
+		}
+	}
+	e := &exchange{listener: l, x: airside.NewExchange(r, slog.New(slog.DiscardHandler)), start: time.Now(), major: r.ProtoMajor}
+	if err := e.admit(); err != nil {
+		return nil, err
+	}
+	return e.x, nil
+}

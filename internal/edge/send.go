@@ -1,0 +1,167 @@
+package edge
+
+import (
+	"errors"
+	"io"
+	"net/http"
+	"strconv"
+	"sync"
+
+	"github.com/airside-gateway/airside"
+	"github.com/airside-gateway/airside/proto/web"
+)
+
+// Buffers for copying answers. An event stream waits in its buffer most of its
+// life, so it gets a small one: that, not speed, is what a stream costs.
+type (
+	bulk   [32 << 10]byte
+	stream [2 << 10]byte
+)
+
+var (
+	bulks   = sync.Pool{New: func() any { return new(bulk) }}
+	streams = sync.Pool{New: func() any { return new(stream) }}
+)
+
+// errClient marks a write that failed: the client is gone or too slow.
+var errClient = errors.New("the client stopped reading")
+
+// send writes resp to the client and closes it. The error, if any, says that the
+// answer was cut short: the connection (or the HTTP/2 stream) must be cut too, so
+// that nobody takes half an answer for a whole one.
+func (e *exchange) send(resp *http.Response) error {
+	defer func() { _ = resp.Body.Close() }() // what there was to say, Read has said
+	if resp.StatusCode == http.StatusSwitchingProtocols {
+		return e.breakOff(e.switchProtocols(resp))
+	}
+	e.header(resp)
+	if e.head || !hasBody(resp) {
+		e.w.WriteHeader(resp.StatusCode)
+		return nil
+	}
+	if err := e.relay(resp); err != nil {
+		return e.breakOff(err)
+	}
+	e.trailers(resp)
+	return nil
+}
+
+// trailers sends what was announced, and what came unannounced.
+func (e *exchange) trailers(resp *http.Response) {
+	h := e.w.Header()
+	for k, v := range resp.Trailer {
+		for _, s := range v {
+			h.Add(http.TrailerPrefix+k, s)
+		}
+	}
+}
+
+// hasBody reports whether resp may have a body, RFC 9110 section 6.4.1.
+func hasBody(resp *http.Response) bool {
+	return resp.StatusCode >= 200 && resp.StatusCode != http.StatusNoContent && resp.StatusCode != http.StatusNotModified &&
+		resp.Body != nil && resp.Body != http.NoBody
+}
+
+// hopByHop are the headers of an answer that are about one connection, RFC 9110
+// section 7.6.1. The upstream has removed those that Connection names; these are
+// what a policy may have added since.
+var hopByHop = [...]string{"Connection", "Keep-Alive", "Proxy-Connection", "Transfer-Encoding", "Upgrade", "Trailer", "Te"}
+
+// header hands the head of resp to the engine.
+func (e *exchange) header(resp *http.Response) {
+	h := e.w.Header()
+	clear(h)
+	for k, v := range resp.Header {
+		h[k] = v
+	}
+	for _, k := range hopByHop {
+		delete(h, k)
+	}
+	h.Set(requestID, e.x.ID)
+	switch {
+	case e.head || resp.StatusCode == http.StatusNotModified: // the length is that of the answer to a GET
+	case len(resp.Trailer) > 0 || resp.ContentLength < 0 || resp.StatusCode == http.StatusNoContent:
+		delete(h, "Content-Length")
+	default:
+		h["Content-Length"] = []string{strconv.FormatInt(resp.ContentLength, 10)}
+	}
+	for k := range resp.Trailer {
+		h.Add("Trailer", k)
+	}
+	if e.server.draining.Load() || e.body != nil && e.major == 1 && !e.body.settle() {
+		h.Set("Connection", "close")
+	}
+}
+
+// relay copies the body as it comes. The first piece is awaited before the head
+// is sent if the length is known, so that an agent that fails there still becomes
+// a proper error; a body of unknown length is flushed piece by piece.
+func (e *exchange) relay(resp *http.Response) error {
+	var buf []byte
+	if web.EventStream(resp.Header) {
+		b := streams.Get().(*stream) //nolint:errcheck,forcetypeassert // the pool holds nothing else
+		defer streams.Put(b)
+		buf = b[:]
+	} else {
+		b := bulks.Get().(*bulk) //nolint:errcheck,forcetypeassert // the pool holds nothing else
+		defer bulks.Put(b)
+		buf = b[:]
+	}
+	out := newWriter(e.w, e.listener.Limits.WriteTimeout, resp.ContentLength < 0)
+	defer func() { e.sent = out.n }()
+	first := 0
+	if !out.flushes {
+		n, err := resp.Body.Read(buf)
+		for n == 0 && err == nil {
+			n, err = resp.Body.Read(buf)
+		}
+		if err != nil && !errors.Is(err, io.EOF) && n == 0 {
+			return &unsent{err}
+		}
+		first = n
+	}
+	e.w.WriteHeader(resp.StatusCode)
+	if out.flushes {
+		if err := out.flush(); err != nil {
+			return err
+		}
+	}
+	if first > 0 {
+		if _, err := out.Write(buf[:first]); err != nil {
+			return err
+		}
+	}
+	return out.copy(resp.Body, buf)
+}
+
+// An unsent error came before anything was sent.
+type unsent struct{ error }
+
+func (u *unsent) Unwrap() error { return u.error }
+
+// breakOff ends an answer that cannot be finished: by an error that is still
+// possible, in the words that the protocol has for the end of a stream, or, by
+// returning an error, in being cut.
+func (e *exchange) breakOff(err error) error {
+	if err == nil || errors.Is(err, errClient) {
+		return err
+	}
+	if u, ok := errors.AsType[*unsent](err); ok {
+		e.failed = u.error
+		resp := e.fail(u.error)
+		e.status = resp.StatusCode
+		e.header(resp)
+		e.w.WriteHeader(resp.StatusCode)
+		var werr error
+		e.sent, werr = io.Copy(e.w, resp.Body)
+		return werr
+	}
+	words := e.x.Protocol.FailStream(e.x, airside.AsError(err))
+	if words == nil {
+		return err
+	}
+	e.failed = err
+	n, werr := e.w.Write(words)
+	e.sent += int64(n)
+	return werr
+}

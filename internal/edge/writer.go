@@ -1,0 +1,96 @@
+package edge
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"time"
+)
+
+// past is a deadline that has been missed: set, it ends what is under way.
+var past = time.Unix(1, 0)
+
+// An alarm rings when one read or write takes too long. A deadline set ahead on
+// the connection would not do: on HTTP/2 it fires even while nothing is under way,
+// and would end a stream that is merely quiet.
+type alarm struct {
+	after time.Duration // 0: never
+	ring  func()
+	timer *time.Timer
+}
+
+func (a *alarm) arm() {
+	switch {
+	case a.after <= 0:
+	case a.timer == nil:
+		a.timer = time.AfterFunc(a.after, a.ring)
+	default:
+		a.timer.Reset(a.after)
+	}
+}
+
+func (a *alarm) disarm() {
+	if a.timer != nil {
+		a.timer.Stop()
+	}
+}
+
+// A writer writes an answer to the client, each write within a time-out.
+type writer struct {
+	w       http.ResponseWriter
+	ctl     *http.ResponseController
+	slow    alarm
+	flushes bool // send every piece at once
+	n       int64
+}
+
+func newWriter(w http.ResponseWriter, timeout time.Duration, flushes bool) *writer {
+	ctl := http.NewResponseController(w)
+	ring := func() { _ = ctl.SetWriteDeadline(past) } // an engine without deadlines bounds the connection as a whole
+	return &writer{w: w, ctl: ctl, slow: alarm{after: timeout, ring: ring}, flushes: flushes}
+}
+
+// copy copies src until its end. Errors of src are returned as they are, those of
+// the client wrapped in errClient.
+func (d *writer) copy(src io.Reader, buf []byte) error {
+	for {
+		n, err := src.Read(buf)
+		if n > 0 {
+			if _, werr := d.Write(buf[:n]); werr != nil {
+				return werr
+			}
+		}
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+	}
+}
+
+// Write writes p and, where asked to, sends it at once.
+func (d *writer) Write(p []byte) (int, error) {
+	d.slow.arm()
+	defer d.slow.disarm()
+	n, err := d.w.Write(p)
+	d.n += int64(n)
+	if err == nil && d.flushes {
+		err = d.ctl.Flush()
+	}
+	if err != nil {
+		return n, fmt.Errorf("%w: %w", errClient, err)
+	}
+	return n, nil
+}
+
+// flush sends what was written, the head at least.
+func (d *writer) flush() error {
+	d.slow.arm()
+	defer d.slow.disarm()
+	if err := d.ctl.Flush(); err != nil {
+		return fmt.Errorf("%w: %w", errClient, err)
+	}
+	return nil
+}
