@@ -36,7 +36,7 @@ type Gateway struct {
 
 // listeners comes before every configuration that says nothing of listening: one
 // address for HTTP/1.1 and h2c, one for TLS with HTTP/1.1 and HTTP/2.
-const listeners = `admin: { address: "off" }
+const listeners = `admin: off
 shutdown: { grace: 10s }
 listen:
   - { address: "127.0.0.1:0", limits: { body: 256MiB } }
@@ -69,7 +69,7 @@ func (g *Gateway) Apply(yaml string, upstreams ...string) error {
 	if !strings.Contains(yaml, "listen:") {
 		yaml = listeners + yaml
 	}
-	c, err := config.Parse(g.dir+"/airside.yaml", []byte(yaml), nil)
+	c, err := config.Parse(g.dir+"/airside.yaml", []byte(yaml), config.Lookup{})
 	if err != nil {
 		return err
 	}

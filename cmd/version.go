@@ -1,4 +1,4 @@
-package main
+package cmd
 
 import (
 	"fmt"
@@ -8,7 +8,7 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// release is set by the linker: -X main.release=v1.2.3.
+// release is set by the linker: -X github.com/airside-gateway/airside/cmd.release=v1.2.3.
 var release string
 
 func version() string {

@@ -1,4 +1,4 @@
-package main
+package cmd
 
 import (
 	"crypto/tls"
@@ -26,7 +26,7 @@ func (p *program) explainCommand() *cobra.Command {
 		Example: "  airside explain GET https://clinic.example/agent1/x -H 'X-Team: red'",
 		Args:    usage(cobra.ExactArgs(2)),
 		RunE: func(_ *cobra.Command, args []string) error {
-			c, err := config.Load(file, nil)
+			c, err := config.Load(file, config.Lookup{})
 			if err != nil {
 				return err
 			}
@@ -99,7 +99,7 @@ func explained(e *app.Explanation) string {
 		if i == 0 {
 			label = "considered"
 		}
-		line(label, "%s: %s", s.Route, s.Reason)
+		line(label, "%s: %s", s.Route, s.Why)
 	}
 	if e.Refused != "" {
 		line("refused", "%d: %s", e.Status, e.Refused)

@@ -1,9 +1,8 @@
-package main
+package cmd
 
 import (
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
 	"os"
 	"os/signal"
@@ -55,7 +54,7 @@ type runner struct {
 }
 
 func (p *program) run(ctx context.Context, o runOptions) error {
-	c, err := config.Load(o.file, nil)
+	c, err := config.Load(o.file, config.Lookup{})
 	if err != nil {
 		return err
 	}
@@ -100,8 +99,12 @@ func logLevel(c *config.Config) slog.Level {
 // the log level, and the files that are watched.
 func (r *runner) follow(c *config.Config) error {
 	r.level.Set(logLevel(c))
-	if c.Admin.Address != r.address {
-		if err := r.moveAdmin(c.Admin.Address); err != nil {
+	address := c.Admin.Address
+	if c.Admin.Off {
+		address = ""
+	}
+	if address != r.address {
+		if err := r.moveAdmin(address); err != nil {
 			return err
 		}
 	}
@@ -111,7 +114,7 @@ func (r *runner) follow(c *config.Config) error {
 	if r.watcher != nil {
 		_ = r.watcher.Close() // it is replaced whatever it says
 	}
-	w, err := watch.Files(append([]string{absolute(r.options.file)}, c.References()...), func() {
+	w, err := watch.Files(append([]string{absolute(r.options.file)}, c.Files()...), func() {
 		select {
 		case r.changed <- struct{}{}:
 		default: // one is waiting already
@@ -133,7 +136,7 @@ func absolute(file string) string {
 
 func (r *runner) moveAdmin(address string) error {
 	var next *admin.Server
-	if address != "off" {
+	if address != "" {
 		var err error
 		if next, err = admin.Listen(r.app, address, r.log); err != nil {
 			return err
@@ -181,7 +184,7 @@ func (r *runner) loop(ctx context.Context) {
 
 // reload takes the file anew, or keeps the old configuration and says why.
 func (r *runner) reload(ctx context.Context) {
-	c, err := config.Load(r.options.file, nil)
+	c, err := config.Load(r.options.file, config.Lookup{})
 	if err == nil {
 		err = r.app.Apply(c)
 	}
@@ -218,8 +221,9 @@ func (r *runner) stop() error {
 	if r.admin != nil {
 		_ = r.admin.Close()
 	}
-	if err != nil {
-		return fmt.Errorf("stopped: %w", err)
+	if err != nil { // the grace was what the operator gave: its end is no failure
+		r.log.LogAttrs(ctx, slog.LevelWarn, "stopped", slog.Any("err", err))
+		return nil
 	}
 	r.log.LogAttrs(ctx, slog.LevelInfo, "stopped")
 	return nil

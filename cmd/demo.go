@@ -1,0 +1,119 @@
+package cmd
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"strings"
+	"sync"
+
+	"github.com/spf13/cobra"
+
+	"github.com/airside-gateway/airside/examples/clinic"
+	"github.com/airside-gateway/airside/internal/app"
+	"github.com/airside-gateway/airside/internal/config"
+	"github.com/airside-gateway/airside/internal/telemetry"
+)
+
+func (p *program) demoCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "demo",
+		Short: "Run a sample clinic: three agents, and the gateway in front of them",
+		Long: `Run a sample clinic on this machine: an agent for records, one for symptoms, one
+for treatment, and the gateway in front of them with keys, limits and
+transformations. It prints commands to try, and each exchange as it passes.
+Ctrl-C ends it. The files are in examples/clinic.`,
+		Example: "  airside demo",
+		Args:    usage(cobra.NoArgs),
+		RunE:    func(cmd *cobra.Command, _ []string) error { return p.demo(cmd.Context()) },
+	}
+}
+
+// demoPorts are the addresses in the sample's configuration, the gateway's first.
+var demoPorts = [...]string{"127.0.0.1:8080", "127.0.0.1:8443", "127.0.0.1:9001", "127.0.0.1:9002", "127.0.0.1:9003"}
+
+func (p *program) demo(ctx context.Context) error {
+	log, err := telemetry.NewLog(p.Err, telemetry.Text, slog.LevelInfo, p.Colour)
+	if err != nil {
+		return err
+	}
+	agentsCtx, stopAgents := context.WithCancel(context.WithoutCancel(ctx))
+	var agents sync.WaitGroup
+	defer agents.Wait()
+	defer stopAgents()
+	text := clinic.Config
+	for i, a := range clinic.Agents() {
+		ln, err := listenNear(demoPorts[2+i])
+		if err != nil {
+			return fmt.Errorf("starting the agent %s: %w", a.Name, err)
+		}
+		text = bytes.ReplaceAll(text, []byte(demoPorts[2+i]), []byte(ln.Addr().String()))
+		agents.Go(func() {
+			if err := a.Serve(agentsCtx, ln); err != nil {
+				log.LogAttrs(ctx, slog.LevelError, "an agent failed", slog.String("agent", a.Name), slog.Any("err", err))
+			}
+		})
+	}
+	a, addrs, err := p.demoGateway(text, log)
+	if err != nil {
+		return err
+	}
+	p.invite(addrs)
+	<-ctx.Done()
+	p.Stop()
+	err = a.Shutdown(context.WithoutCancel(ctx))
+	fmt.Fprintln(p.Out, "\nThe clinic is closed.")
+	return err
+}
+
+// listenNear opens address, or any free port of its host if that is taken.
+func listenNear(address string) (net.Listener, error) {
+	if ln, err := net.Listen("tcp", address); err == nil { //nolint:noctx // binding an address does not wait
+		return ln, nil
+	}
+	host, _, err := net.SplitHostPort(address)
+	if err != nil {
+		return nil, err
+	}
+	return net.Listen("tcp", net.JoinHostPort(host, "0")) //nolint:noctx // binding an address does not wait
+}
+
+// demoGateway starts the gateway at its usual ports, or at others if these are
+// taken, and returns its plain and its TLS address.
+func (p *program) demoGateway(text []byte, log *slog.Logger) (*app.App, [2]string, error) {
+	var addrs [2]string
+	for i, want := range demoPorts[:2] {
+		ln, err := listenNear(want)
+		if err != nil {
+			return nil, addrs, err
+		}
+		addrs[i] = ln.Addr().String()
+		if err := ln.Close(); err != nil {
+			return nil, addrs, err
+		}
+		text = bytes.ReplaceAll(text, []byte(want), []byte(addrs[i]))
+	}
+	c, err := config.Parse("airside.yaml", text, config.Lookup{})
+	if err != nil {
+		return nil, addrs, fmt.Errorf("the sample configuration: %w", err)
+	}
+	a := app.New(log)
+	if err := a.Apply(c); err != nil {
+		return nil, addrs, errors.Join(err, a.Shutdown(context.Background()))
+	}
+	return a, addrs, nil
+}
+
+// invite prints what to try.
+func (p *program) invite(addrs [2]string) {
+	var b strings.Builder
+	fmt.Fprintf(&b, "A clinic of three agents is open at http://%s and https://%s.\nTry, in another terminal:\n", addrs[0], addrs[1])
+	for _, c := range clinic.Curls("http://"+addrs[0], "https://"+addrs[1]) {
+		fmt.Fprintf(&b, "\n# %s\n%s\n", c.Title, c.Command)
+	}
+	b.WriteString("\nThe configuration is examples/clinic/airside.yaml. Each exchange shows below; Ctrl-C ends the demo.\n\n")
+	fmt.Fprint(p.Out, b.String())
+}

@@ -1,0 +1,129 @@
+// Package docs tests the documents: every example in them is a configuration that
+// the gateway takes.
+package docs
+
+import (
+	"io/fs"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+
+	_ "github.com/airside-gateway/airside/all"
+	"github.com/airside-gateway/airside/internal/app"
+	"github.com/airside-gateway/airside/internal/config"
+)
+
+// block is a fenced block of YAML; what follows the word yaml says what it is: nothing
+// for a whole file, "fragment" for a part of one, which is not loaded.
+var block = regexp.MustCompile("(?ms)^```yaml([^\n]*)\n(.*?)^```$")
+
+func TestExamplesOfDocuments(t *testing.T) {
+	found := 0
+	for _, file := range files(t, "..", ".md") {
+		b, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, m := range block.FindAllStringSubmatchIndex(string(b), -1) {
+			kind, text := string(b[m[2]:m[3]]), b[m[4]:m[5]]
+			if strings.TrimSpace(kind) == "fragment" {
+				continue
+			}
+			found++
+			line := 1 + strings.Count(string(b[:m[4]]), "\n")
+			check(t, file, line, text)
+		}
+	}
+	if found < 20 {
+		t.Errorf("%d examples were found, want at least 20: is the pattern right?", found)
+	}
+}
+
+// indented is a configuration in the comment of a policy or an upstream: the code
+// block of a doc comment that begins with a key of the top level.
+var indented = regexp.MustCompile(`(?m)^//\t(?:routes|policies|upstreams|listen|use):.*\n(?:^//(?:\t.*)?\n)*`)
+
+func TestExamplesOfComments(t *testing.T) {
+	for _, dir := range []string{"../policy", "../upstream"} {
+		entries, err := os.ReadDir(dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, e := range entries {
+			if e.IsDir() {
+				t.Run(e.Name(), func(t *testing.T) { commentExamples(t, filepath.Join(dir, e.Name())) })
+			}
+		}
+	}
+}
+
+func commentExamples(t *testing.T, dir string) {
+	found := 0
+	for _, file := range files(t, dir, ".go") {
+		b, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		head, _, _ := strings.Cut(string(b), "\npackage ")
+		for _, m := range indented.FindAllStringIndex(head, -1) {
+			text := regexp.MustCompile(`(?m)^//\t?`).ReplaceAllString(head[m[0]:m[1]], "")
+			found++
+			check(t, file, 1+strings.Count(head[:m[0]], "\n"), []byte(text))
+		}
+	}
+	if found == 0 {
+		t.Error("the package comment has no example")
+	}
+}
+
+func TestExampleFiles(t *testing.T) {
+	found := files(t, "../examples", ".yaml")
+	if len(found) < 2 {
+		t.Errorf("%d example files were found", len(found))
+	}
+	for _, file := range found {
+		b, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		check(t, file, 1, b)
+	}
+}
+
+// check builds the configuration text, which stands in file at line. Environment
+// variables that it refers to are set; files are made up.
+func check(t *testing.T, file string, line int, text []byte) {
+	t.Helper()
+	lookup := config.Lookup{
+		Env:  func(string) (string, bool) { return "a-value-of-the-environment-0123456789", true },
+		File: func(string) ([]byte, error) { return []byte("a-value-of-a-file-0123456789"), nil },
+	}
+	c, err := config.Parse(filepath.Join(filepath.Dir(file), "airside.yaml"), text, lookup)
+	if err == nil {
+		err = app.Check(slog.New(slog.DiscardHandler), c)
+	}
+	if err != nil {
+		t.Errorf("%s:%d: the example is not valid:\n%v\n%s", file, line, err, text)
+	}
+}
+
+func files(t *testing.T, root, suffix string) []string {
+	t.Helper()
+	var out []string
+	err := filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
+		if err == nil && d.IsDir() && (d.Name() == "testdata" || d.Name() == ".git" || d.Name() == "run") {
+			return fs.SkipDir
+		}
+		if err == nil && strings.HasSuffix(path, suffix) && !strings.HasSuffix(path, "_test.go") {
+			out = append(out, path)
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return out
+}
