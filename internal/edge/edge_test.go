@@ -117,6 +117,7 @@ func TestCanonicalRequest(t *testing.T) {
 		{"empty query stays", "GET /a?", "Host: h", 200, "/a?", "h"},
 		{"absolute form", "GET http://h/a?x", "Host: h", 200, "/a?x", "h"},
 		{"absolute form without a path", "GET http://h", "Host: h", 200, "/", "h"},
+		{"absolute form with a user", "GET http://u:p@h/a", "Host: h", 400, "", ""},
 		{"encoded slash", "GET /a%2fb", "Host: h", 400, "", ""},
 		{"dot segments", "GET /a/../b", "Host: h", 400, "", ""},
 		{"dot segments with parameters", "GET /a/..;/b", "Host: h", 400, "", ""},

@@ -77,6 +77,9 @@ func (e *exchange) target() error {
 		if j < 0 {
 			j = len(rest)
 		}
+		if named, err := canon.Host(rest[:j]); err != nil || named != host {
+			return airside.Errorf(airside.Invalid, "the target names another host than the request is for, or a user")
+		}
 		target = rest[j:]
 		if target == "" || target[0] == '?' {
 			target = "/" + target

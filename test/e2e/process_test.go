@@ -389,6 +389,7 @@ func TestReloadUnderLoad(t *testing.T) {
 			t.Fatalf("%s: %v %v: the old configuration does not serve", want, resp, err)
 		}
 		resp.Body.Close()
+		waitSent(f, int64(20*n)) // each configuration serves for a while
 	}
 	f.stop()
 	f.wg.Wait()
