@@ -1,0 +1,158 @@
+package headers
+
+import (
+	"errors"
+	"maps"
+	"net/http"
+	"net/textproto"
+	"slices"
+	"strings"
+
+	"github.com/airside-gateway/airside"
+	"github.com/airside-gateway/airside/internal/expr"
+	"github.com/airside-gateway/airside/proto/web"
+)
+
+// maxValue bounds what an expression may come to, in bytes.
+const maxValue = 8 << 10
+
+// A program is the changes of one direction, in the order in which they are made.
+type program struct {
+	steps    []step
+	computed bool // some step has an expression
+}
+
+type step struct {
+	do   action
+	name string // the header; of remove, without its *
+	to   string // the new name, of rename
+	text string
+	cel  *expr.Program // nil: text
+}
+
+type action int
+
+const (
+	remove action = iota
+	removeAll
+	rename
+	fallback
+	set
+	add
+)
+
+// compile makes a program of c, which is the setting called field.
+func compile(field string, c *Changes) (*program, error) {
+	p := &program{}
+	for _, name := range c.Remove {
+		if prefix, ok := strings.CutSuffix(name, "*"); ok {
+			p.steps = append(p.steps, step{do: removeAll, name: prefix})
+			continue
+		}
+		p.steps = append(p.steps, step{do: remove, name: name})
+	}
+	for _, from := range slices.Sorted(maps.Keys(c.Rename)) {
+		p.steps = append(p.steps, step{do: rename, name: textproto.CanonicalMIMEHeaderKey(from), to: textproto.CanonicalMIMEHeaderKey(c.Rename[from])})
+	}
+	return p, errors.Join(
+		p.values(fallback, field+".default", c.Default),
+		p.values(set, field+".set", c.Set),
+		p.values(add, field+".add", c.Add),
+	)
+}
+
+func (p *program) values(do action, field string, values map[string]Value) error {
+	var errs []error
+	for _, name := range slices.Sorted(maps.Keys(values)) {
+		s := step{do: do, name: textproto.CanonicalMIMEHeaderKey(name), text: values[name].Text}
+		if src := values[name].CEL; src != "" {
+			var err error
+			if s.cel, err = expr.Compile(src, expr.String); err != nil {
+				errs = append(errs, airside.FieldErrorf(field+"."+name+".cel", "%w", err))
+			}
+			p.computed = true
+		}
+		p.steps = append(p.steps, s)
+	}
+	return errors.Join(errs...)
+}
+
+// evaluate returns the value of each step, or nil if none has an expression.
+func (p *program) evaluate(x *airside.Exchange) ([]string, error) {
+	if !p.computed {
+		return nil, nil
+	}
+	values := make([]string, len(p.steps))
+	for i, s := range p.steps {
+		if s.cel == nil {
+			values[i] = s.text
+			continue
+		}
+		text, err := s.cel.Text(x)
+		if err != nil {
+			return nil, refuse(s.name, err)
+		}
+		text = strings.Trim(text, " \t")
+		if len(text) > maxValue || !printable(text) {
+			return nil, airside.Errorf(airside.Invalid, "what this request gives for the header %s cannot be sent: it is longer than %s or has control characters",
+				s.name, airside.Size(maxValue))
+		}
+		values[i] = text
+	}
+	return values, nil
+}
+
+// refuse says that a value could not be worked out. The client's fault, if it is
+// known, is told as it is.
+func refuse(name string, err error) error {
+	if e, ok := errors.AsType[*airside.Error](err); ok {
+		return e
+	}
+	return airside.Errorf(airside.Invalid, "the request, or who sends it, lacks what the header %s is made of", name).Because(err)
+}
+
+// apply makes the changes in h. values are those of evaluate.
+func (p *program) apply(h http.Header, values []string) {
+	for i, s := range p.steps {
+		value, computed := s.text, s.cel != nil
+		if computed {
+			value = values[i]
+		}
+		switch s.do {
+		case remove:
+			web.DelHeader(h, s.name)
+		case removeAll:
+			removeBeginning(h, s.name)
+		case rename:
+			if lines := h[s.name]; len(lines) > 0 {
+				web.DelHeader(h, s.to)
+				h[s.to] = slices.Clone(lines)
+			}
+			web.DelHeader(h, s.name)
+		case fallback:
+			if len(h[s.name]) == 0 && (!computed || value != "") {
+				web.SetHeader(h, s.name, value)
+			}
+		case set:
+			if computed && value == "" {
+				web.DelHeader(h, s.name)
+				continue
+			}
+			web.SetHeader(h, s.name, value)
+		case add:
+			if !computed || value != "" {
+				h[s.name] = append(slices.Clip(h[s.name]), value)
+			}
+		}
+	}
+}
+
+// removeBeginning removes all headers that begin with prefix, but none that
+// frames the message.
+func removeBeginning(h http.Header, prefix string) {
+	for name := range h {
+		if len(name) >= len(prefix) && web.Alias(name[:len(prefix)], prefix) && !framing(name) {
+			delete(h, name)
+		}
+	}
+}
