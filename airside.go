@@ -10,6 +10,7 @@ import (
 	"context"
 	"log/slog"
 	"net/http"
+	"slices"
 	"time"
 )
 
@@ -50,8 +51,8 @@ func (x *Exchange) OnDone(f func(Outcome)) { x.done = append(x.done, f) }
 func (x *Exchange) Finish(o Outcome) {
 	done := x.done
 	x.done = nil
-	for i := len(done) - 1; i >= 0; i-- {
-		done[i](o)
+	for _, d := range slices.Backward(done) {
+		d(o)
 	}
 }
 
@@ -103,8 +104,8 @@ type Middleware func(next Handler) Handler
 
 // Chain returns h behind ms, the first of which sees the exchange first.
 func Chain(h Handler, ms ...Middleware) Handler {
-	for i := len(ms) - 1; i >= 0; i-- {
-		h = ms[i](h)
+	for _, m := range slices.Backward(ms) {
+		h = m(h)
 	}
 	return h
 }

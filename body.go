@@ -234,13 +234,13 @@ func (v *view) Close() error {
 }
 
 func (v *view) Read(p []byte) (int, error) {
-	if n, err, ok := v.recorded(p); ok {
+	if n, ok, err := v.recorded(p); ok {
 		return n, err
 	}
 	r := v.r
 	r.reading.Lock()
 	defer r.reading.Unlock()
-	if n, err, ok := v.recorded(p); ok { // another reading went on meanwhile
+	if n, ok, err := v.recorded(p); ok { // another reading went on meanwhile
 		return n, err
 	}
 	r.mu.Lock()
@@ -254,27 +254,27 @@ func (v *view) Read(p []byte) (int, error) {
 }
 
 // recorded serves what was read before, or the end.
-func (v *view) recorded(p []byte) (n int, err error, ok bool) {
+func (v *view) recorded(p []byte) (n int, ok bool, err error) {
 	r := v.r
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	switch {
 	case v.closed:
-		return 0, errViewClosed, true
+		return 0, true, errViewClosed
 	case v.off < len(r.rec):
 		n = copy(p, r.rec[v.off:])
 		v.off += n
-		return n, nil, true
+		return n, true, nil
 	case int64(v.off) < r.read:
-		return 0, errNotReplayable, true
+		return 0, true, errNotReplayable
 	case r.end != nil:
-		return 0, r.end, true
+		return 0, true, r.end
 	}
 	if err := r.check(r.length); err != nil {
 		r.end = err
-		return 0, err, true
+		return 0, true, err
 	}
-	return 0, nil, len(p) == 0
+	return 0, len(p) == 0, nil
 }
 
 // took accounts for what src gave. It is called with r.mu held.

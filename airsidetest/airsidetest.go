@@ -19,7 +19,7 @@ import (
 	"github.com/airside-gateway/airside/internal/app"
 	"github.com/airside-gateway/airside/internal/config"
 
-	_ "github.com/airside-gateway/airside/all"
+	_ "github.com/airside-gateway/airside/all" // a gateway under test has every policy
 )
 
 // A Gateway is a gateway under test. It stops with the test, which fails if
@@ -126,7 +126,7 @@ func Client(t testing.TB, m Mode) *http.Client {
 	p.SetUnencryptedHTTP2(m == H2C)
 	tr := &http.Transport{
 		Protocols: p, DisableCompression: true, MaxIdleConnsPerHost: 1000, ExpectContinueTimeout: 5 * time.Second,
-		TLSClientConfig: &tls.Config{InsecureSkipVerify: true},
+		TLSClientConfig: &tls.Config{InsecureSkipVerify: true}, //nolint:gosec // the certificate under test is self-signed
 	}
 	t.Cleanup(tr.CloseIdleConnections)
 	return &http.Client{Transport: tr, Timeout: time.Minute, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
@@ -243,7 +243,7 @@ func (l *logs) lines() []Line {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	var out []Line
-	for _, b := range bytes.Split(l.b.Bytes(), []byte("\n")) {
+	for b := range bytes.SplitSeq(l.b.Bytes(), []byte("\n")) {
 		var line Line
 		if json.Unmarshal(b, &line) == nil {
 			out = append(out, line)

@@ -33,7 +33,7 @@ func TestExplain(t *testing.T) {
 	}
 	var got strings.Builder
 	n := 0
-	for _, r := range strings.Split(strings.TrimSpace(string(requests)), "\n") {
+	for r := range strings.SplitSeq(strings.TrimSpace(string(requests)), "\n") {
 		n++
 		fmt.Fprintf(&got, "$ airside explain %s\n%s\n", r, run(t, append([]string{"explain", "-c", filepath.Join(dir, "airside.yaml")}, strings.Split(r, " | ")...)...))
 	}

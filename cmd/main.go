@@ -73,8 +73,7 @@ func (p *program) main(ctx context.Context) int {
 	if err == nil {
 		return exitOK
 	}
-	var problems config.Problems
-	if errors.As(err, &problems) {
+	if problems, ok := errors.AsType[config.Problems](err); ok {
 		fmt.Fprintln(p.Err, problems)
 		return exitUsage
 	}

@@ -162,7 +162,7 @@ func (r *runner) announce(ctx context.Context, c *config.Config) {
 	}
 	r.log.LogAttrs(ctx, slog.LevelInfo, "airside is ready", attrs...)
 	for _, w := range app.Warnings(c) {
-		r.log.LogAttrs(ctx, slog.LevelWarn, w.Message, slog.String("at", w.At.String()))
+		r.log.LogAttrs(ctx, slog.LevelWarn, "a route is open to everybody", slog.String("at", w.At.String()), slog.String("why", w.Message))
 	}
 }
 
@@ -194,7 +194,7 @@ func (r *runner) reload(ctx context.Context) {
 	if err == nil {
 		r.log.LogAttrs(ctx, slog.LevelInfo, "configuration loaded", slog.String("config", r.options.file), slog.String("hash", c.Hash()))
 		for _, w := range app.Warnings(c) {
-			r.log.LogAttrs(ctx, slog.LevelWarn, w.Message, slog.String("at", w.At.String()))
+			r.log.LogAttrs(ctx, slog.LevelWarn, "a route is open to everybody", slog.String("at", w.At.String()), slog.String("why", w.Message))
 		}
 		return
 	}

@@ -91,7 +91,7 @@ func Check(log *slog.Logger, c *config.Config) error {
 func listenProblems(c *config.Config, err error) error {
 	var out config.Problems
 	for _, e := range unjoin(err) {
-		at := config.Position{File: c.File}
+		var at config.Position
 		if le, ok := errors.AsType[*edge.ListenerError](e); ok {
 			at = c.Listen[le.Index].At
 		}

@@ -24,7 +24,6 @@ type builder struct {
 	global    []used
 	urls      map[string]airside.Handler // upstreams made of URLs
 	problems  config.Problems
-	onlyURLs  bool
 }
 
 // A built component is built once, when first asked for.
@@ -168,13 +167,7 @@ func (b *builder) deadline(where string, rc *config.Route) used {
 		b.problem(rc.Field("timeout"), "this build has no policy timeout, which a route's timeout needs")
 		return used{label: "timeout"}
 	}
-	m, err := k.Build(b.gen.env(where+".timeout", b.upstream), func(v any) error {
-		t, ok := v.(encoding.TextUnmarshaler)
-		if !ok {
-			return errors.New("the policy timeout does not take a duration")
-		}
-		return t.UnmarshalText([]byte(rc.Timeout.String()))
-	})
+	m, err := k.Build(b.gen.env(where+".timeout", b.upstream), scalar(rc.Timeout.String()))
 	if err != nil {
 		b.problem(rc.Field("timeout"), "timeout: %v", err)
 	}
@@ -240,15 +233,7 @@ func (b *builder) upstream(name string) (airside.Handler, error) {
 		u.used = true
 		return b.upstreamNamed(name)
 	}
-	return nil, fmt.Errorf("no upstream is called %q%s", name, config.Guess(name, b.upstreamNames()))
-}
-
-func (b *builder) upstreamNames() []string {
-	var names []string
-	for _, n := range b.config.Upstreams {
-		names = append(names, n.Name)
-	}
-	return names
+	return nil, fmt.Errorf("no upstream is called %q", name)
 }
 
 func (b *builder) upstreamNamed(name string) (airside.Handler, error) {
@@ -288,14 +273,33 @@ func (b *builder) upstreamURL(address string) (airside.Handler, error) {
 	if !ok {
 		return nil, errors.New("this build has no http upstream, which a URL needs")
 	}
-	h, err := k.Build(b.gen.env("upstreams."+address, b.upstream), func(v any) error {
-		return config.DecodeMap(v, map[string]string{"url": address})
-	})
+	h, err := k.Build(b.gen.env("upstreams."+address, b.upstream), scalar(address))
 	if err != nil {
 		return nil, err
 	}
 	b.urls[address] = &target{Handler: h, name: address}
 	return b.urls[address], nil
+}
+
+// scalar decodes settings that may be written as one scalar, by the rules of package
+// config.
+func scalar(text string) func(any) error {
+	return func(v any) error {
+		if d, ok := v.(interface{ Defaults() }); ok {
+			d.Defaults()
+		}
+		u, ok := v.(encoding.TextUnmarshaler)
+		if !ok {
+			return fmt.Errorf("%T cannot be written as a scalar", v)
+		}
+		if err := u.UnmarshalText([]byte(text)); err != nil {
+			return err
+		}
+		if c, ok := v.(interface{ Validate() error }); ok {
+			return c.Validate()
+		}
+		return nil
+	}
 }
 
 func (b *builder) problem(at config.Position, format string, args ...any) {
@@ -306,7 +310,7 @@ func (b *builder) tableErrors(err error) {
 	for _, e := range unjoin(err) {
 		ee, ok := errors.AsType[*route.EntryError](e)
 		if !ok {
-			b.problem(config.Position{File: b.config.File}, "%v", e)
+			b.problem(config.Position{}, "%v", e)
 			continue
 		}
 		rc := &b.config.Routes[ee.Index]
@@ -319,7 +323,7 @@ func unjoin(err error) []error {
 	if err == nil {
 		return nil
 	}
-	j, ok := err.(interface{ Unwrap() []error }) //nolint:errorlint // it is this very value that may be a joined one
+	j, ok := err.(interface{ Unwrap() []error })
 	if !ok {
 		return []error{err}
 	}

@@ -13,16 +13,22 @@ import (
 
 // An Explanation says what would become of a request.
 type Explanation struct {
-	Request   string       `json:"request"`             // as the gateway reads it: method and canonical URL
-	Refused   string       `json:"refused,omitempty"`   // why it never reaches a route
-	Status    int          `json:"status,omitempty"`    // of the refusal
-	Route     string       `json:"route,omitempty"`     // name of the route that matches
-	At        string       `json:"at,omitempty"`        // where the route stands in the file
-	Policies  []string     `json:"policies"`            // in the order in which they run
-	Upstreams []string     `json:"upstreams"`           // who may answer
-	How       string       `json:"how,omitempty"`       // how one of several upstreams is chosen
-	Steps     []route.Step `json:"considered"`          // the routes that were considered, in order, and why they did not match
-	Path      string       `json:"forwarded,omitempty"` // the path that the upstream would see, before rewriting policies
+	Request   string       `json:"request"`           // as the gateway reads it: method and canonical URL
+	Refused   string       `json:"refused,omitempty"` // why it never reaches a route
+	Status    int          `json:"status,omitempty"`  // of the refusal
+	Route     string       `json:"route,omitempty"`   // name of the route that matches
+	At        string       `json:"at,omitempty"`      // where the route stands in the file
+	Policies  []string     `json:"policies"`          // in the order in which they run
+	Upstreams []string     `json:"upstreams"`         // who may answer
+	How       string       `json:"how,omitempty"`     // how one of several upstreams is chosen
+	Steps     []Considered `json:"considered"`        // the routes that were considered, in order
+}
+
+// A Considered route is one that might have matched, and why it did or did not.
+type Considered struct {
+	Route   string `json:"route"`
+	Matched bool   `json:"matched"`
+	Why     string `json:"why"`
 }
 
 // Explain says what would become of r, which is as a server receives it, if c were
@@ -43,10 +49,12 @@ func Explain(log *slog.Logger, c *config.Config, r *http.Request) (*Explanation,
 	}
 	x.Protocol = web.Protocol{}
 	out.Request = x.Request.Method + " " + x.Client.Scheme + "://" + x.Request.Host + x.Request.URL.RequestURI()
-	out.Steps = gen.table.Explain(x)
-	entry, otherMethod, err := gen.table.Match(x)
+	for _, s := range gen.table.Explain(x) {
+		out.Steps = append(out.Steps, Considered{Route: s.Entry.Name, Matched: s.Matched, Why: s.Why})
+	}
+	entry, result, err := gen.table.Match(x)
 	if err == nil && entry == nil {
-		err = noRoute(gen, x, otherMethod)
+		err = noRoute(gen, x, result)
 	}
 	if err != nil {
 		out.refuse(err)

@@ -11,6 +11,7 @@ import (
 	"sync/atomic"
 
 	"github.com/airside-gateway/airside"
+	"github.com/airside-gateway/airside/internal/route"
 )
 
 // A gateway answers exchanges with the newest generation that was built whole.
@@ -77,9 +78,9 @@ func (g *gateway) close() {
 	g.drain.Wait()
 }
 
-func noRoute(gen *generation, x *airside.Exchange, otherMethod bool) error {
+func noRoute(gen *generation, x *airside.Exchange, result route.Result) error {
 	path := x.Request.URL.Path
-	if !otherMethod {
+	if result != route.WrongMethod {
 		return airside.Errorf(airside.NotFound, "no route matches %s", path)
 	}
 	allowed := strings.Join(gen.table.Allow(x), ", ")

@@ -5,6 +5,7 @@ import (
 	"io"
 	"log/slog"
 	"math"
+	"slices"
 	"sync/atomic"
 
 	"github.com/airside-gateway/airside"
@@ -60,8 +61,8 @@ func (gen *generation) retire() {
 
 // close is called with g.mu held, once.
 func (gen *generation) close() {
-	for i := len(gen.closers) - 1; i >= 0; i-- {
-		if err := gen.closers[i](); err != nil {
+	for _, v := range slices.Backward(gen.closers) {
+		if err := v(); err != nil {
 			gen.g.log.LogAttrs(noContext, slog.LevelError, "closing a generation", slog.Any("err", err))
 		}
 	}

@@ -3,6 +3,7 @@ package app
 import (
 	"crypto/tls"
 	"net"
+	"slices"
 	"strconv"
 
 	"github.com/airside-gateway/airside"
@@ -23,13 +24,16 @@ func listeners(c *config.Config) []*edge.Listener {
 		l := &c.Listen[i]
 		e := &edge.Listener{
 			Address: l.Address, Redirect: l.Redirect != "", RedirectPort: securePort,
-			HTTP1: l.Speaks("h1"), HTTP2: l.Speaks("h2"),
-			Trust: l.Trusted(), ProxyProtocol: l.ProxyProtocol,
+			HTTP1: slices.Contains(l.Protocols, "h1"), HTTP2: slices.Contains(l.Protocols, "h2"),
+			ProxyProtocol: l.ProxyProtocol,
 			Limits: edge.Limits{
 				Headers: int(l.Limits.Headers), Body: bodyLimit(l.Limits.Body), Connections: l.Limits.Connections,
 				Idle: l.Limits.Idle, HeaderTimeout: l.Limits.HeaderTimeout,
 				BodyTimeout: l.Limits.BodyTimeout, WriteTimeout: l.Limits.WriteTimeout,
 			},
+		}
+		for _, n := range l.Trust {
+			e.Trust = append(e.Trust, n.Prefix)
 		}
 		if l.TLS != nil {
 			e.TLS = encryption(l.TLS)
@@ -56,7 +60,7 @@ func encryption(t *config.TLS) *edge.TLS {
 		e.Pairs = append(e.Pairs, edge.Pair{Cert: p.Cert, Key: p.Key})
 	}
 	if t.Clients != nil {
-		e.ClientCA, e.ClientRequired = t.Clients.CA, t.Clients.Required()
+		e.ClientCA, e.ClientRequired = t.Clients.CA, t.Clients.Require
 	}
 	return e
 }

@@ -170,7 +170,7 @@ func newWeighted(hs []*target, ts []config.Target) *weighted {
 	w := &weighted{targets: hs}
 	var sum uint64
 	for _, t := range ts {
-		sum += uint64(max(t.Weight, 0)) //nolint:gosec // bounded by the configuration
+		sum += uint64(max(t.Weight, 0))
 		w.upTo = append(w.upTo, sum)
 	}
 	return w

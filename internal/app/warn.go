@@ -35,7 +35,7 @@ func Warnings(c *config.Config) config.Problems {
 func openAddress(c *config.Config) string {
 	for i := range c.Listen {
 		l := &c.Listen[i]
-		if l.Redirect != "" || l.TLS != nil && l.TLS.Clients != nil && l.TLS.Clients.Required() || loopback(l.Address) {
+		if l.Redirect != "" || l.TLS != nil && l.TLS.Clients != nil && l.TLS.Clients.Require || loopback(l.Address) {
 			continue
 		}
 		return l.Address

@@ -125,7 +125,7 @@ func readProxyV2(br *bufio.Reader) (net.Addr, error) {
 	if _, err := io.ReadFull(br, rest); err != nil {
 		return nil, fmt.Errorf("%w: %w", errProxyLine, err)
 	}
-	size := 0
+	var size int
 	switch command, family := head[12]&0xf, head[13]; {
 	case command == 0 || command == 1 && family == 0:
 		return nil, nil //nolint:nilnil // the proxy speaks for itself, or does not say

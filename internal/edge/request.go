@@ -1,8 +1,10 @@
 package edge
 
 import (
+	"encoding/binary"
 	"encoding/hex"
 	"log/slog"
+	"maps"
 	"math/rand/v2"
 	"net/http"
 	"net/netip"
@@ -147,12 +149,8 @@ func (e *exchange) identify(trusted bool) string {
 		return ids[0]
 	}
 	var b [16]byte
-	for i := range 2 {
-		v := rand.Uint64() //nolint:gosec // an id for logs, not a secret
-		for j := range 8 {
-			b[i*8+j] = byte(v >> (8 * j))
-		}
-	}
+	binary.LittleEndian.PutUint64(b[:8], rand.Uint64()) //nolint:gosec // an id for logs, not a secret
+	binary.LittleEndian.PutUint64(b[8:], rand.Uint64()) //nolint:gosec // an id for logs, not a secret
 	return hex.EncodeToString(b[:])
 }
 
@@ -202,9 +200,7 @@ func (e *exchange) inform(status int, h http.Header) {
 	}
 	e.informed++
 	out := e.w.Header()
-	for k, v := range h {
-		out[k] = v
-	}
+	maps.Copy(out, h)
 	e.w.WriteHeader(status)
 	clear(out)
 }

@@ -3,6 +3,7 @@ package edge
 import (
 	"errors"
 	"io"
+	"maps"
 	"net/http"
 	"strconv"
 	"sync"
@@ -71,9 +72,7 @@ var hopByHop = [...]string{"Connection", "Keep-Alive", "Proxy-Connection", "Tran
 func (e *exchange) header(resp *http.Response) {
 	h := e.w.Header()
 	clear(h)
-	for k, v := range resp.Header {
-		h[k] = v
-	}
+	maps.Copy(h, resp.Header)
 	for _, k := range hopByHop {
 		delete(h, k)
 	}

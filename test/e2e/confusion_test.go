@@ -150,7 +150,7 @@ func outside(uri string) string {
 	for _, q := range readings {
 		q = strings.ReplaceAll(q, "\\", "/")
 		var kept []string
-		for _, s := range strings.Split(q, "/") {
+		for s := range strings.SplitSeq(q, "/") {
 			s, _, _ = strings.Cut(s, ";")
 			kept = append(kept, s)
 		}
@@ -166,8 +166,18 @@ func outside(uri string) string {
 // owned are the headers that the gateway vouches for, with the value that it sends;
 // empty: never sent.
 var owned = []struct{ name, value string }{
-	{"X-Forwarded-For", "127.0.0.1"}, {"X-Forwarded-Proto", "http"}, {"X-Forwarded-Host", "clinic.example"}, {"X-Remote-User", "gateway"},
-	{"X-Team", "gateway"}, {"Forwarded", ""}, {"X-Real-Ip", ""}, {"X-Forwarded-User", ""}, {"X-Forwarded-Uri", ""}, {"X-Original-Url", ""}, {"Remote-User", ""}, {"X-Request-Id", "*"},
+	{"X-Forwarded-For", "127.0.0.1"},
+	{"X-Forwarded-Proto", "http"},
+	{"X-Forwarded-Host", "clinic.example"},
+	{"X-Remote-User", "gateway"},
+	{"X-Team", "gateway"},
+	{"Forwarded", ""},
+	{"X-Real-Ip", ""},
+	{"X-Forwarded-User", ""},
+	{"X-Forwarded-Uri", ""},
+	{"X-Original-Url", ""},
+	{"Remote-User", ""},
+	{"X-Request-Id", "*"},
 }
 
 // However a client writes a header that the gateway vouches for, the agent sees the

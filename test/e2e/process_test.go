@@ -162,7 +162,7 @@ func TestMemoryOfLargeBodies(t *testing.T) {
 			fmt.Fprint(w, n)
 			return
 		}
-		io.Copy(w, pattern(huge))
+		io.Copy(w, pattern())
 	}))
 	defer agent.Close()
 	p := run(t, fmt.Sprintf("listen: { address: '127.0.0.1:0', limits: { body: 256MiB } }\nroutes: [{ path: /*, to: '%s' }]\n", agent.URL))
@@ -174,7 +174,7 @@ func TestMemoryOfLargeBodies(t *testing.T) {
 		for _, method := range []string{"POST", "GET"} {
 			var body io.Reader
 			if method == "POST" {
-				body = pattern(huge)
+				body = pattern()
 			}
 			req, err := http.NewRequestWithContext(t.Context(), method, "http://"+p.addr+"/x", body)
 			if err != nil {
@@ -354,26 +354,26 @@ func busyAgent(t *testing.T) *httptest.Server {
 
 // goodFile is the nth of the files that are loaded in turn: each differs from the
 // one before in routes, policies, limits and the settings of its listener.
-func goodFile(agent, addr string, n int) string {
+func goodFile(agent string, n int) string {
 	return fmt.Sprintf(`shutdown: { grace: 5s }
-listen: { address: '%s', limits: { body: %dKiB, headers: %dKiB, idle: %ds } }
+listen: { address: '127.0.0.1:0', limits: { body: %dKiB, headers: %dKiB, idle: %ds } }
 upstreams: { agent: { http: { url: '%s', first_byte: %ds } } }
 policies: { fair: { ratelimit: { limit: %d, per: 1s } } }
 routes:
   - { path: /*, use: [fair], to: agent }
   - { path: /round%d, to: agent }
-`, addr, 64+n, 32+n%3, 60+n%2, agent, 30+n%2, 100000+n, n)
+`, 64+n, 32+n%3, 60+n%2, agent, 30+n%2, 100000+n, n)
 }
 
 // 50 reloads under load lose no request and cut no stream; 100 bad files are all
 // refused, with line and reason, while the old configuration serves.
 func TestReloadUnderLoad(t *testing.T) {
 	agent := busyAgent(t)
-	p := run(t, goodFile(agent.URL, "127.0.0.1:0", 0))
+	p := run(t, goodFile(agent.URL, 0))
 	f := startTraffic(t, p.addr)
 	bad := 0
 	for n := 1; n <= 50; n++ {
-		p.write(goodFile(agent.URL, "127.0.0.1:0", n))
+		p.write(goodFile(agent.URL, n))
 		p.Process.Signal(syscall.SIGHUP)
 		p.waitFor("configuration loaded", n)
 		for range 2 {
@@ -405,7 +405,7 @@ func TestReloadUnderLoad(t *testing.T) {
 
 // badFile is the nth of many ways to break a good file.
 func badFile(agent string, n int) string {
-	good := goodFile(agent, "127.0.0.1:0", n)
+	good := goodFile(agent, n)
 	switch n % 10 {
 	case 0:
 		return strings.Replace(good, "to: agent", "too: agent", 1)
@@ -434,7 +434,7 @@ func badFile(agent string, n int) string {
 // grace, and the process ends in time with code 0.
 func TestTerminationUnderLoad(t *testing.T) {
 	agent := busyAgent(t)
-	p := run(t, goodFile(agent.URL, "127.0.0.1:0", 0))
+	p := run(t, goodFile(agent.URL, 0))
 	f := startTraffic(t, p.addr)
 	waitSent(f, 100)
 	begun := time.Now()
@@ -458,15 +458,17 @@ func TestTerminationUnderLoad(t *testing.T) {
 // Without streams everything ends by itself, long before the grace is over.
 func TestTerminationIsClean(t *testing.T) {
 	agent := busyAgent(t)
-	p := run(t, goodFile(agent.URL, "127.0.0.1:0", 0))
-	resp, err := http.Get("http://" + p.addr + "/round0")
+	p := run(t, goodFile(agent.URL, 0))
+	tr := &http.Transport{}
+	client := &http.Client{Transport: tr}
+	resp, err := client.Get("http://" + p.addr + "/round0")
 	if err != nil {
 		t.Fatal(err)
 	}
 	resp.Body.Close()
 	slow := make(chan error, 1)
 	go func() {
-		resp, err := http.Post("http://"+p.addr+"/post", "text/plain", strings.NewReader("hello"))
+		resp, err := client.Post("http://"+p.addr+"/post", "text/plain", strings.NewReader("hello"))
 		if err == nil {
 			_, err = io.Copy(io.Discard, resp.Body)
 			resp.Body.Close()
@@ -476,7 +478,7 @@ func TestTerminationIsClean(t *testing.T) {
 	if err := <-slow; err != nil {
 		t.Fatal(err)
 	}
-	http.DefaultClient.CloseIdleConnections()
+	tr.CloseIdleConnections()
 	p.Process.Signal(syscall.SIGTERM)
 	if err := p.waitEnd(4 * time.Second); err != nil {
 		t.Errorf("got %v, want exit code 0", err)

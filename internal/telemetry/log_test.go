@@ -1,0 +1,73 @@
+package telemetry
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"log/slog"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+)
+
+func exchangeLine(log *slog.Logger, path string) {
+	log.LogAttrs(context.Background(), slog.LevelInfo, "exchange",
+		slog.String("method", "GET"), slog.String("host", "h"), slog.String("path", path), slog.Int("status", 404),
+		slog.Duration("took", 1234567*time.Nanosecond), slog.Int64("out", 12), slog.String("upstream", "agent"), slog.String("caller", "ward"))
+}
+
+func TestConsole(t *testing.T) {
+	var b bytes.Buffer
+	log, err := NewLog(&b, Text, slog.LevelInfo, false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	exchangeLine(log, "/a")
+	log.Warn("look out", slog.String("at", "airside.yaml:1:2"))
+	log.Debug("not shown")
+	want := regexp.MustCompile(`^\d\d:\d\d:\d\d\.\d{3} 404 GET h/a → agent 1\.2ms 12B caller=ward
+\d\d:\d\d:\d\d\.\d{3} WARN look out at=airside.yaml:1:2
+$`)
+	if !want.Match(b.Bytes()) {
+		t.Errorf("got\n%s", b.String())
+	}
+}
+
+// What a client sends cannot begin another line, nor colour the terminal.
+func TestConsoleQuotes(t *testing.T) {
+	var b bytes.Buffer
+	log, err := NewLog(&b, Text, slog.LevelInfo, true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	exchangeLine(log, "/a\n200 GET \x1b[31m\u202e")
+	if got := strings.Count(b.String(), "\n"); got != 1 {
+		t.Errorf("%d lines: %q", got, b.String())
+	}
+	if strings.Contains(b.String(), "\x1b[31m\u202e") || strings.Contains(b.String(), "\u202e") {
+		t.Errorf("control characters got through: %q", b.String())
+	}
+}
+
+func TestJSON(t *testing.T) {
+	var b bytes.Buffer
+	log, err := NewLog(&b, JSON, slog.LevelInfo, false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	exchangeLine(log, "/a\n")
+	var line map[string]any
+	if err := json.Unmarshal(b.Bytes(), &line); err != nil {
+		t.Fatal(err)
+	}
+	if line["took_ms"] != 1.234 || line["path"] != "/a\n" || line["msg"] != "exchange" {
+		t.Errorf("got %v", line)
+	}
+}
+
+func TestUnknownFormat(t *testing.T) {
+	if _, err := NewLog(nil, "xml", slog.LevelInfo, false); err == nil {
+		t.Error("accepted")
+	}
+}
