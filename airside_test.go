@@ -168,6 +168,30 @@ func TestSetBody(t *testing.T) {
 	}
 }
 
+// A retry in front of a policy that changes the request finds it as it was.
+func TestSave(t *testing.T) {
+	x := exchange(unknown("hello"))
+	x.KeepBody(100)
+	restore := x.Save()
+	for range 2 {
+		b, err := x.ReadBody(100)
+		if err != nil || string(b) != "hello" {
+			t.Fatalf("got %q, %v", b, err)
+		}
+		x.SetBody(append([]byte("changed "), b...))
+		x.Request.Method = "PUT"
+		if !restore() {
+			t.Fatal("cannot restore")
+		}
+		if x.Request.Method != "POST" {
+			t.Errorf("the method is %s", x.Request.Method)
+		}
+	}
+	if got := read(t, x); got != "hello" {
+		t.Errorf("got %q", got)
+	}
+}
+
 func TestSecretIsNeverPrinted(t *testing.T) {
 	s := airside.Secret("canary")
 	var log strings.Builder

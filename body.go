@@ -123,6 +123,22 @@ func (x *Exchange) Rewind() bool {
 	return x.body.rewind(x.Request)
 }
 
+// Save remembers the request as it is now, for another try. The function that it
+// returns puts it back, whatever was done to x.Request and to its body meanwhile,
+// with the body at its beginning, and reports whether that could be done: see
+// [Exchange.KeepBody]. The headers are not copied: who changes them in place changes
+// them for good.
+func (x *Exchange) Save() (restore func() bool) {
+	saved, body := x.Request, x.body
+	working := *saved
+	x.Request = &working
+	return func() bool {
+		again := *saved
+		x.Request, x.body = &again, body
+		return x.Rewind()
+	}
+}
+
 // A replay is the body of a request with the memory that retries need. Readers
 // see it through views, of which only the newest is alive.
 type replay struct {

@@ -154,7 +154,7 @@ func (b *builder) when(rc *config.Route) func(*airside.Exchange) (bool, error) {
 	}
 	p, err := expr.Compile(rc.When, expr.Bool, expr.Only("request"))
 	if err != nil {
-		b.problem(rc.Field("when"), "when: %v", err)
+		b.field(rc, "when", err)
 		return nil
 	}
 	return p.Bool
@@ -169,7 +169,7 @@ func (b *builder) deadline(where string, rc *config.Route) used {
 	}
 	m, err := k.Build(b.gen.env(where+".timeout", b.upstream), scalar(rc.Timeout.String()))
 	if err != nil {
-		b.problem(rc.Field("timeout"), "timeout: %v", err)
+		b.field(rc, "timeout", err)
 	}
 	return used{label: "timeout " + rc.Timeout.Round(time.Millisecond).String(), kind: "timeout", middleware: m}
 }
@@ -306,6 +306,12 @@ func (b *builder) problem(at config.Position, format string, args ...any) {
 	b.problems = append(b.problems, config.Problem{At: at, Message: fmt.Sprintf(format, args...)})
 }
 
+// field reports what is wrong with a setting of a route. The configuration knows the
+// place, and keeps values out of the message that came by a reference.
+func (b *builder) field(rc *config.Route, name string, err error) {
+	b.problems = append(b.problems, rc.Locate(&airside.FieldError{Field: name, Err: err})...)
+}
+
 func (b *builder) tableErrors(err error) {
 	for _, e := range unjoin(err) {
 		ee, ok := errors.AsType[*route.EntryError](e)
@@ -313,8 +319,7 @@ func (b *builder) tableErrors(err error) {
 			b.problem(config.Position{}, "%v", e)
 			continue
 		}
-		rc := &b.config.Routes[ee.Index]
-		b.problem(rc.Field(ee.Field), "%v", ee.Err)
+		b.field(&b.config.Routes[ee.Index], ee.Field, ee.Err)
 	}
 }
 

@@ -2,6 +2,7 @@ package app
 
 import (
 	"context"
+	"errors"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -55,13 +56,21 @@ func (b *builder) target(rc *config.Route, r *compiled, chain []used) airside.Ha
 	case len(handlers) != len(rc.To.Targets):
 		return nil // the problems say why
 	case rc.To.Weighted:
-		r.how = "by weight"
+		r.how = "by weight " + weights(rc.To.Targets)
 		return newWeighted(handlers, rc.To.Targets)
 	case len(handlers) > 1:
 		r.how = "the first that answers"
 		return fallback(handlers)
 	}
 	return handlers[0]
+}
+
+func weights(ts []config.Target) string {
+	var s []string
+	for _, t := range ts {
+		s = append(s, strconv.Itoa(t.Weight))
+	}
+	return strings.Join(s, ":")
 }
 
 func (b *builder) targetError(t config.Target, err error) {
@@ -84,11 +93,13 @@ func (b *builder) answered(rc *config.Route, r *compiled, chain []used) airside.
 	})
 }
 
+var errStrip = errors.New("must be a plain beginning of the route's path, in whole segments")
+
 // strip removes a prefix of the path before the upstream is asked.
 func (b *builder) strip(rc *config.Route, next airside.Handler) airside.Handler {
 	prefix := strings.TrimSuffix(rc.Strip, "/")
 	if !strings.HasPrefix(rc.Strip, "/") || prefix == "" || !strings.HasPrefix(rc.Path, prefix) || strings.ContainsAny(prefix, "*{}%") {
-		b.problem(rc.Field("strip"), "strip: %q must be a plain beginning of the route's path %q", rc.Strip, rc.Path)
+		b.field(rc, "strip", errStrip)
 		return next
 	}
 	if next == nil {
@@ -130,9 +141,10 @@ const keepForFallback = 64 << 10
 func fallback(hs []*target) airside.Handler {
 	return airside.HandlerFunc(func(x *airside.Exchange) (*http.Response, error) {
 		x.KeepBody(keepForFallback)
+		restore := x.Save()
 		for _, h := range hs[:len(hs)-1] {
 			resp, err := h.Handle(x)
-			if !passOver(x, h, resp, err) || !x.Rewind() {
+			if !passOver(x, h, resp, err) || !restore() {
 				return resp, err
 			}
 			if resp != nil {
