@@ -21,6 +21,7 @@ const (
 	MethodNotAllowed Code = "method_not_allowed"
 	RequestTimeout   Code = "request_timeout" // the client took too long to send
 	TooLarge         Code = "too_large"
+	URITooLong       Code = "uri_too_long"
 	UnsupportedMedia Code = "unsupported_media"
 	Misdirected      Code = "misdirected" // the host is not the one the TLS handshake named
 	Blocked          Code = "blocked"     // a policy refused the content
@@ -66,6 +67,8 @@ func (c Code) words() (status int, title string) {
 		return http.StatusRequestTimeout, "The request took too long to arrive"
 	case TooLarge:
 		return http.StatusRequestEntityTooLarge, "The request is too large"
+	case URITooLong:
+		return http.StatusRequestURITooLong, "The request target is too long"
 	case UnsupportedMedia:
 		return http.StatusUnsupportedMediaType, "The content type is not supported"
 	case Misdirected:

@@ -76,7 +76,7 @@ func (s Size) String() string {
 			return strconv.FormatInt(int64(s)/n, 10) + sizes[u].unit
 		}
 	}
-	return strconv.FormatInt(int64(s), 10)
+	return strconv.FormatInt(int64(s), 10) + "B"
 }
 
 // MarshalText is String.

@@ -69,7 +69,7 @@ func (g *Gateway) Apply(yaml string, upstreams ...string) error {
 	if !strings.Contains(yaml, "listen:") {
 		yaml = listeners + yaml
 	}
-	c, err := config.Parse(g.dir+"/airside.yaml", []byte(yaml), config.Lookup{})
+	c, err := app.Parse(g.dir+"/airside.yaml", []byte(yaml), config.Lookup{})
 	if err != nil {
 		return err
 	}

@@ -22,7 +22,7 @@ func (p *program) checkCommand() *cobra.Command {
 		Example: "  airside check airside.yaml",
 		Args:    usage(cobra.MaximumNArgs(1)),
 		RunE: func(_ *cobra.Command, args []string) error {
-			c, err := config.Load(fileArg(args), config.Lookup{})
+			c, err := app.Load(fileArg(args))
 			if err == nil {
 				err = app.Check(slog.New(slog.DiscardHandler), c)
 			}

@@ -96,7 +96,7 @@ func (p *program) demoGateway(text []byte, log *slog.Logger) (*app.App, [2]strin
 		}
 		text = bytes.ReplaceAll(text, []byte(want), []byte(addrs[i]))
 	}
-	c, err := config.Parse("airside.yaml", text, config.Lookup{})
+	c, err := app.Parse("airside.yaml", text, config.Lookup{})
 	if err != nil {
 		return nil, addrs, fmt.Errorf("the sample configuration: %w", err)
 	}

@@ -12,7 +12,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/airside-gateway/airside/internal/app"
-	"github.com/airside-gateway/airside/internal/config"
 )
 
 func (p *program) explainCommand() *cobra.Command {
@@ -26,7 +25,7 @@ func (p *program) explainCommand() *cobra.Command {
 		Example: "  airside explain GET https://clinic.example/agent1/x -H 'X-Team: red'",
 		Args:    usage(cobra.ExactArgs(2)),
 		RunE: func(_ *cobra.Command, args []string) error {
-			c, err := config.Load(file, config.Lookup{})
+			c, err := app.Load(file)
 			if err != nil {
 				return err
 			}

@@ -54,7 +54,7 @@ type runner struct {
 }
 
 func (p *program) run(ctx context.Context, o runOptions) error {
-	c, err := config.Load(o.file, config.Lookup{})
+	c, err := app.Load(o.file)
 	if err != nil {
 		return err
 	}
@@ -184,7 +184,7 @@ func (r *runner) loop(ctx context.Context) {
 
 // reload takes the file anew, or keeps the old configuration and says why.
 func (r *runner) reload(ctx context.Context) {
-	c, err := config.Load(r.options.file, config.Lookup{})
+	c, err := app.Load(r.options.file)
 	if err == nil {
 		err = r.app.Apply(c)
 	}

@@ -101,7 +101,7 @@ func check(t *testing.T, file string, line int, text []byte) {
 		Env:  func(string) (string, bool) { return "a-value-of-the-environment-0123456789", true },
 		File: func(string) ([]byte, error) { return []byte("a-value-of-a-file-0123456789"), nil },
 	}
-	c, err := config.Parse(filepath.Join(filepath.Dir(file), "airside.yaml"), text, lookup)
+	c, err := app.Parse(filepath.Join(filepath.Dir(file), "airside.yaml"), text, lookup)
 	if err == nil {
 		err = app.Check(slog.New(slog.DiscardHandler), c)
 	}

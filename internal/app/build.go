@@ -123,19 +123,13 @@ func (b *builder) route(i int, rc *config.Route) route.Entry {
 	for _, u := range chain {
 		r.policies = append(r.policies, u.label)
 	}
-	last := b.target(rc, r, chain)
-	if rc.Strip != "" {
-		last = b.strip(rc, last)
-	}
-	r.handler = last
+	r.handler = b.strip(rc, b.target(rc, r, chain))
 	for j := len(chain) - 1; j >= 0 && r.handler != nil; j-- {
 		if chain[j].middleware != nil {
 			r.handler = chain[j].middleware(r.handler)
 		}
 	}
-	return route.Entry{Name: r.name, Value: r, Match: route.Match{
-		Hosts: rc.Host, Path: rc.Path, Methods: rc.Method, Headers: rc.Headers, Query: rc.Query, When: b.when(rc),
-	}}
+	return route.Entry{Name: r.name, Value: r, Match: b.match(rc)}
 }
 
 func routeName(rc *config.Route) string {
@@ -309,7 +303,12 @@ func (b *builder) problem(at config.Position, format string, args ...any) {
 // field reports what is wrong with a setting of a route. The configuration knows the
 // place, and keeps values out of the message that came by a reference.
 func (b *builder) field(rc *config.Route, name string, err error) {
-	b.problems = append(b.problems, rc.Locate(&airside.FieldError{Field: name, Err: err})...)
+	for _, p := range rc.Locate(&airside.FieldError{Field: name, Err: err}) {
+		if strings.HasPrefix(p.Message, name+": "+name+" ") { // the error names the field itself
+			p.Message = strings.TrimPrefix(p.Message, name+": ")
+		}
+		b.problems = append(b.problems, p)
+	}
 }
 
 func (b *builder) tableErrors(err error) {

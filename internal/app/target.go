@@ -95,15 +95,22 @@ func (b *builder) answered(rc *config.Route, r *compiled, chain []used) airside.
 
 var errStrip = errors.New("must be a plain beginning of the route's path, in whole segments")
 
+// checkStrip reports a prefix that the route's path does not begin with.
+func (b *builder) checkStrip(rc *config.Route) bool {
+	prefix := strings.TrimSuffix(rc.Strip, "/")
+	rest, ok := strings.CutPrefix(rc.Path, prefix)
+	if rc.Strip == "" || ok && strings.HasPrefix(prefix, "/") && !strings.ContainsAny(prefix, "*{}%") && (rest == "" || rest[0] == '/') {
+		return true
+	}
+	b.field(rc, "strip", errStrip)
+	return false
+}
+
 // strip removes a prefix of the path before the upstream is asked.
 func (b *builder) strip(rc *config.Route, next airside.Handler) airside.Handler {
 	prefix := strings.TrimSuffix(rc.Strip, "/")
-	if !strings.HasPrefix(rc.Strip, "/") || prefix == "" || !strings.HasPrefix(rc.Path, prefix) || strings.ContainsAny(prefix, "*{}%") {
-		b.field(rc, "strip", errStrip)
+	if prefix == "" || next == nil || !b.checkStrip(rc) {
 		return next
-	}
-	if next == nil {
-		return nil
 	}
 	return airside.HandlerFunc(func(x *airside.Exchange) (*http.Response, error) {
 		whole := x.Request

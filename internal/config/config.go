@@ -42,11 +42,16 @@ import (
 // brings.
 const Later = "is not yet supported by this version"
 
+// More finds what else is wrong with a configuration, when everything that this
+// package can check has been. The configuration may be incomplete: have is what was
+// found wrong with it.
+type More func(c *Config, have Problems) Problems
+
 // Load reads the configuration file. What is wrong with its content is returned
-// as [Problems], all at once. A file that cannot be opened is an error that wraps
-// the one of the operating system.
-func Load(file string, lookup Lookup) (*Config, error) {
-	f, err := os.Open(file) //nolint:gosec // the operator names the file
+// as [Problems], all at once, those of more included, which may be nil. A file that
+// cannot be opened is an error that wraps the one of the operating system.
+func Load(file string, lookup Lookup, more More) (*Config, error) {
+	f, err := os.Open(file)
 	if err != nil {
 		return nil, fmt.Errorf("cannot read the configuration: %w", err)
 	}
@@ -55,14 +60,14 @@ func Load(file string, lookup Lookup) (*Config, error) {
 	if err != nil {
 		return nil, fmt.Errorf("cannot read the configuration: %w", err)
 	}
-	return Parse(file, b, lookup)
+	return Parse(file, b, lookup, more)
 }
 
 // Parse reads a configuration. Name is the file that messages name, and paths
 // in the configuration are relative to its folder. What is wrong with the
-// content is returned as [Problems], all at once. Parse is done with text when
-// it returns.
-func Parse(name string, text []byte, lookup Lookup) (*Config, error) {
+// content is returned as [Problems], all at once, those of more included, which may
+// be nil. Parse is done with text when it returns.
+func Parse(name string, text []byte, lookup Lookup, more More) (*Config, error) {
 	d := &decoder{mark: true, doc: &document{name: name, dir: filepath.Dir(name), text: text}}
 	if !d.read(lookup) {
 		return nil, d.problems.asError()
@@ -74,6 +79,9 @@ func Parse(name string, text []byte, lookup Lookup) (*Config, error) {
 	d.doc.preset(v)
 	d.value(&d.doc.root, v, nil)
 	d.check(c)
+	if more != nil {
+		d.problems = append(d.problems, more(c, d.problems)...)
+	}
 	if len(d.problems) > 0 {
 		return nil, d.problems.asError()
 	}

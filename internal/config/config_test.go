@@ -26,7 +26,7 @@ var ignored = []cmp.Option{
 
 func parse(t *testing.T, text string) *Config {
 	t.Helper()
-	c, err := Parse(testFile, []byte(text), testLookup())
+	c, err := Parse(testFile, []byte(text), testLookup(), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -169,7 +169,7 @@ listen: { address: ":1", tls: { cert: c.pem, key: keys/k.pem } }
 policies: { k: { apikey: { keys: { a: "${file:key.txt}", b: "${file:key.txt}" } } } }
 routes: [{ path: /*, use: [k], to: http://a:1 }]
 `)
-	c, err := Load(file, Lookup{})
+	c, err := Load(file, Lookup{}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -191,11 +191,11 @@ routes: [{ path: /*, use: [k], to: http://a:1 }]
 		t.Errorf("hash is %q", got)
 	}
 	write("airside.yaml", "routes: [{ to: http://a:1, when: '${file:.}' }]")
-	_, err = Load(file, Lookup{})
+	_, err = Load(file, Lookup{}, nil)
 	if want := "cannot read the file " + fmt.Sprintf("%q", dir) + ": it is not a regular file"; err == nil || !strings.HasSuffix(err.Error(), want) {
 		t.Errorf("error %q, want %q", err, want)
 	}
-	if _, err := Load(filepath.Join(dir, "none.yaml"), Lookup{}); !errors.Is(err, fs.ErrNotExist) {
+	if _, err := Load(filepath.Join(dir, "none.yaml"), Lookup{}, nil); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("error %v, want one that is fs.ErrNotExist", err)
 	}
 }
@@ -211,7 +211,7 @@ func TestRefusedFiles(t *testing.T) {
 		{"long key", long + ": 1\nroutes: [{ to: http://a:1 }]", "airside.yaml:1:1: a key has at most 255 bytes"},
 		{"control character in a key", "\"a\\x01\": 1\nroutes: [{ to: http://a:1 }]", "airside.yaml:1:1: a key holds no control characters"},
 	} {
-		_, err := Parse(testFile, []byte(x.text), testLookup())
+		_, err := Parse(testFile, []byte(x.text), testLookup(), nil)
 		if err == nil || err.Error() != x.want {
 			t.Errorf("%s: error %v, want %s", x.what, err, x.want)
 		}
@@ -257,7 +257,7 @@ func TestManyTargets(t *testing.T) {
 	for i := range 300 {
 		to = append(to, fmt.Sprintf("http://a%d:1", i))
 	}
-	_, err := Parse(testFile, []byte("routes: [{ to: ["+strings.Join(to, ", ")+"] }]"), testLookup())
+	_, err := Parse(testFile, []byte("routes: [{ to: ["+strings.Join(to, ", ")+"] }]"), testLookup(), nil)
 	if err == nil || !strings.HasSuffix(err.Error(), ": a route has at most 256 targets") || strings.Contains(err.Error(), "\n") {
 		t.Errorf("error %v", err)
 	}
@@ -281,14 +281,14 @@ func TestManyRoutes(t *testing.T) {
 	}
 	const limit = time.Minute // it takes two seconds on an idle machine, and more under the race detector
 	began := time.Now()
-	c, err := Parse(testFile, manyRoutes(100_000, "http://a"), testLookup())
+	c, err := Parse(testFile, manyRoutes(100_000, "http://a"), testLookup(), nil)
 	if err != nil || len(c.Routes) != 100_000 {
 		t.Fatal(err)
 	}
 	t.Logf("read in %v", time.Since(began))
 	dump := c.Dump()
 	t.Logf("%d bytes dumped after %v", len(dump), time.Since(began))
-	_, err = Parse(testFile, manyRoutes(20_000, "upstream"), testLookup())
+	_, err = Parse(testFile, manyRoutes(20_000, "upstream"), testLookup(), nil)
 	lines := strings.Split(err.Error(), "\n")
 	if len(lines) != 101 || lines[100] != "and 9900 more" || lines[0] != `airside.yaml:3:47: no upstream is called "upstream0"` {
 		t.Errorf("%d lines, from %q to %q", len(lines), lines[0], lines[len(lines)-1])

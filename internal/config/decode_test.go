@@ -19,7 +19,7 @@ import (
 // part is the one policy of a file that uses it in place.
 func part(t *testing.T, settings string) (Part, error) {
 	t.Helper()
-	c, err := Parse(testFile, []byte("routes:\n- use:\n  - "+settings+"\n"), testLookup())
+	c, err := Parse(testFile, []byte("routes:\n- use:\n  - "+settings+"\n"), testLookup(), nil)
 	if err != nil {
 		return Part{}, err
 	}

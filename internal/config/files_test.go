@@ -37,7 +37,7 @@ func testLookup() Lookup {
 
 // problems is everything that is wrong with a file, as the app sees it.
 func problems(text []byte) []string {
-	c, err := Parse(testFile, text, testLookup())
+	c, err := Parse(testFile, text, testLookup(), nil)
 	if err == nil {
 		err = c.Unused(nil, nil).asError()
 	}
@@ -119,11 +119,11 @@ func TestGood(t *testing.T) {
 			if got := problems(text); len(got) > 0 {
 				t.Fatalf("problems:\n%s", strings.Join(got, "\n"))
 			}
-			c, err := Parse(testFile, text, testLookup())
+			c, err := Parse(testFile, text, testLookup(), nil)
 			if err != nil {
 				t.Fatal(err)
 			}
-			again, err := Parse(testFile, c.Dump(), testLookup())
+			again, err := Parse(testFile, c.Dump(), testLookup(), nil)
 			if err != nil {
 				t.Fatalf("the dump is refused: %v\n%s", err, c.Dump())
 			}
@@ -142,7 +142,7 @@ func TestDumpFiles(t *testing.T) {
 		t.Fatal("no files", err)
 	}
 	for _, file := range files {
-		c, err := Parse(testFile, read(t, file), testLookup())
+		c, err := Parse(testFile, read(t, file), testLookup(), nil)
 		if err != nil {
 			t.Fatalf("%s: %v", file, err)
 		}

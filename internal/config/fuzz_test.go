@@ -32,7 +32,7 @@ func seeds(f *testing.F) {
 func FuzzParse(f *testing.F) {
 	seeds(f)
 	f.Fuzz(func(t *testing.T, text []byte) {
-		c, err := Parse(testFile, text, testLookup())
+		c, err := Parse(testFile, text, testLookup(), nil)
 		if err != nil {
 			for _, p := range asProblems(t, err) {
 				if p.At.File != testFile || p.Message == "" {
@@ -45,7 +45,7 @@ func FuzzParse(f *testing.F) {
 		if bytes.Contains(dump, []byte(masked)) {
 			return // what is masked may not be accepted in its place
 		}
-		again, err := Parse(testFile, dump, testLookup())
+		again, err := Parse(testFile, dump, testLookup(), nil)
 		if err != nil {
 			t.Fatalf("the dump is refused: %v\n%s", err, dump)
 		}

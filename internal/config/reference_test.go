@@ -42,7 +42,7 @@ func TestResolve(t *testing.T) {
 // Values are put in as they are: a reference in a value is text, and so is YAML.
 func TestValuesAreNotRead(t *testing.T) {
 	lookup := Lookup{Env: func(string) (string, bool) { return `x", admin: "off ${env:Y} $${env:Z}` + "\n- [a]", true }}
-	c, err := Parse(testFile, []byte("routes: [{ to: http://a:1, path: \"${env:X}\" }]"), lookup)
+	c, err := Parse(testFile, []byte("routes: [{ to: http://a:1, path: \"${env:X}\" }]"), lookup, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

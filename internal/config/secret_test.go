@@ -42,7 +42,7 @@ func secretText() []byte {
 // No secret is in the dump: not those of the file, and not the values of
 // references, which are written as references.
 func TestDumpSecrets(t *testing.T) {
-	c, err := Parse(testFile, secretText(), testLookup())
+	c, err := Parse(testFile, secretText(), testLookup(), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -117,7 +117,7 @@ func TestMessagesShowNoSecret(t *testing.T) {
 func refuse(t *testing.T, text string, lookup Lookup) {
 	t.Helper()
 	const secret = "barracuda"
-	c, err := Parse(testFile, []byte(text), lookup)
+	c, err := Parse(testFile, []byte(text), lookup, nil)
 	if err == nil {
 		if dump := c.Dump(); bytes.Contains(dump, []byte(secret)) && !strings.Contains(text, secret) {
 			t.Errorf("%s: the secret is in the dump:\n%s", text, dump)
