@@ -98,8 +98,8 @@ func TestExampleFiles(t *testing.T) {
 func check(t *testing.T, file string, line int, text []byte) {
 	t.Helper()
 	lookup := config.Lookup{
-		Env:  func(string) (string, bool) { return "a-value-of-the-environment-0123456789", true },
-		File: func(string) ([]byte, error) { return []byte("a-value-of-a-file-0123456789"), nil },
+		Env:  func(name string) (string, bool) { return "a-value-of-the-environment-" + name, true },
+		File: func(name string) ([]byte, error) { return []byte("a-value-of-the-file-" + name), nil },
 	}
 	c, err := app.Parse(filepath.Join(filepath.Dir(file), "airside.yaml"), text, lookup)
 	if err == nil {

@@ -3,6 +3,8 @@ package canon
 import (
 	"net/http"
 	"strings"
+
+	"github.com/airside-gateway/airside/proto/web"
 )
 
 // Headers makes the headers of a request canonical. Their keys must be in the
@@ -127,7 +129,7 @@ func eachOption(h http.Header, f func(option, name string) error) error {
 			if option == "" {
 				continue
 			}
-			if !token(option) {
+			if !web.Token(option) {
 				return refuse("Connection has %q, which is no name of a header", clip(option))
 			}
 			if err := f(option, optionName(option)); err != nil {
@@ -161,7 +163,7 @@ func protocol(lines []string) string {
 		return ""
 	}
 	name, version, ok := strings.Cut(lines[0], "/")
-	if !token(name) || ok && !token(version) || strings.EqualFold(name, "h2c") {
+	if !web.Token(name) || ok && !web.Token(version) || strings.EqualFold(name, "h2c") {
 		return ""
 	}
 	return strings.ToLower(lines[0])
@@ -179,14 +181,4 @@ func hasToken(lines []string, t string) bool {
 		}
 	}
 	return false
-}
-
-// token is RFC 9110 section 5.6.2.
-func token(s string) bool {
-	for i := range len(s) {
-		if c := s[i]; !alphanumeric(c) && strings.IndexByte("!#$%&'*+-.^_`|~", c) < 0 {
-			return false
-		}
-	}
-	return s != ""
 }

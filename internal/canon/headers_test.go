@@ -249,7 +249,7 @@ func FuzzHeaders(f *testing.F) {
 	f.Fuzz(func(t *testing.T, lines string) {
 		h := http.Header{}
 		for line := range strings.SplitSeq(lines, "\n") {
-			if name, value, ok := strings.Cut(line, ":"); ok && token(name) {
+			if name, value, ok := strings.Cut(line, ":"); ok && web.Token(name) {
 				h.Add(name, strings.TrimSpace(value))
 			}
 		}

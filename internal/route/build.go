@@ -7,6 +7,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/airside-gateway/airside/proto/web"
 )
 
 // A builder makes a table of entries.
@@ -128,7 +130,7 @@ func (b *builder) id(name string) int {
 // repeat the name.
 func checkHeader(name, value string) error {
 	switch canonical := textproto.CanonicalMIMEHeaderKey(name); {
-	case !token(name):
+	case !web.Token(name):
 		return fmt.Errorf("no header has this name")
 	case canonical == "Host":
 		return fmt.Errorf("use host to match it")

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/airside-gateway/airside/internal/canon"
+	"github.com/airside-gateway/airside/proto/web"
 )
 
 // maxSegments bounds the patterns that are compared segment by segment, which
@@ -163,21 +164,10 @@ func checkMethod(method string) error {
 	if upper := strings.ToUpper(method); upper != method {
 		return fmt.Errorf("methods are written in upper case: %s", clip(upper))
 	}
-	if !token(method) {
+	if !web.Token(method) {
 		return fmt.Errorf("no request can have it")
 	}
 	return nil
-}
-
-// token is RFC 9110 section 5.6.2.
-func token(s string) bool {
-	for i := range len(s) {
-		c := s[i]
-		if c <= ' ' || c >= 0x7f || strings.IndexByte(`"(),/:;<=>?@[\]{}`, c) >= 0 {
-			return false
-		}
-	}
-	return s != ""
 }
 
 // clip shortens s for a message.

@@ -29,7 +29,7 @@ func (c *Config) Validate() error {
 	for i, name := range c.In {
 		field := "in[" + strconv.Itoa(i) + "]"
 		switch canonical := textproto.CanonicalMIMEHeaderKey(name); {
-		case !token(name):
+		case !web.Token(name):
 			errs = append(errs, airside.FieldErrorf(field, "%q is not the name of a header", name))
 		case canonical == "Cookie", canonical == "Host", canonical == "Connection":
 			errs = append(errs, airside.FieldErrorf(field, "a key cannot be in %s", canonical))
@@ -44,13 +44,6 @@ func (c *Config) Validate() error {
 		errs = append(errs, airside.FieldErrorf("in", "name at least one header"))
 	}
 	return errors.Join(errs...)
-}
-
-// token is RFC 9110 section 5.6.2.
-func token(s string) bool {
-	return s != "" && strings.IndexFunc(s, func(r rune) bool {
-		return (r < '0' || r > '9') && (r < 'a' || r > 'z') && (r < 'A' || r > 'Z') && !strings.ContainsRune("!#$%&'*+-.^_`|~", r)
-	}) < 0
 }
 
 func newPlaces(c *Config) *places {

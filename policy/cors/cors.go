@@ -116,19 +116,12 @@ func (c *Config) Validate() error {
 		{"expose_headers", c.ExposeHeaders, !c.AllowCredentials},
 	} {
 		for i, name := range list.names {
-			if name == "*" && !list.wildcard || !token(name) {
+			if name == "*" && !list.wildcard || !web.Token(name) {
 				errs = append(errs, airside.FieldErrorf(list.field+"["+strconv.Itoa(i)+"]", "%q cannot stand here: write a name", name))
 			}
 		}
 	}
 	return errors.Join(errs...)
-}
-
-// token is RFC 9110 section 5.6.2.
-func token(s string) bool {
-	return s != "" && strings.IndexFunc(s, func(r rune) bool {
-		return (r < '0' || r > '9') && (r < 'a' || r > 'z') && (r < 'A' || r > 'Z') && !strings.ContainsRune("!#$%&'*+-.^_`|~", r)
-	}) < 0
 }
 
 // New returns the policy.
@@ -233,7 +226,7 @@ func names(list string) bool {
 		return false
 	}
 	for name := range strings.SplitSeq(list, ",") {
-		if name = strings.Trim(name, " \t"); name != "" && !token(name) {
+		if name = strings.Trim(name, " \t"); name != "" && !web.Token(name) {
 			return false
 		}
 	}

@@ -93,7 +93,7 @@ func (p *program) evaluate(x *airside.Exchange) ([]string, error) {
 			return nil, refuse(s.name, err)
 		}
 		text = strings.Trim(text, " \t")
-		if len(text) > maxValue || !printable(text) {
+		if len(text) > maxValue || !web.FieldValue(text) {
 			return nil, airside.Errorf(airside.Invalid, "what this request gives for the header %s cannot be sent: it is longer than %s or has control characters",
 				s.name, airside.Size(maxValue))
 		}
@@ -151,7 +151,7 @@ func (p *program) apply(h http.Header, values []string) {
 // frames the message.
 func removeBeginning(h http.Header, prefix string) {
 	for name := range h {
-		if len(name) >= len(prefix) && web.Alias(name[:len(prefix)], prefix) && !framing(name) {
+		if len(name) >= len(prefix) && web.Alias(name[:len(prefix)], prefix) && !web.Framing(name) {
 			delete(h, name)
 		}
 	}

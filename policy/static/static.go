@@ -37,10 +37,8 @@ import (
 	"errors"
 	"maps"
 	"net/http"
-	"net/textproto"
 	"slices"
 	"strconv"
-	"strings"
 
 	"github.com/airside-gateway/airside"
 	"github.com/airside-gateway/airside/proto/web"
@@ -89,11 +87,11 @@ func (c *Config) validateHeaders() []error {
 	var errs []error
 	for i, name := range slices.Sorted(maps.Keys(c.Headers)) {
 		switch {
-		case !token(name):
+		case !web.Token(name):
 			errs = append(errs, airside.FieldErrorf("headers."+name, "%q is not the name of a header", name))
-		case framing(name):
+		case web.Framing(name):
 			errs = append(errs, airside.FieldErrorf("headers."+name, "%s is set by the gateway", name))
-		case !printable(c.Headers[name]):
+		case !web.FieldValue(c.Headers[name]):
 			errs = append(errs, airside.FieldErrorf("headers."+name, "a header holds no control characters"))
 		}
 		for _, other := range slices.Sorted(maps.Keys(c.Headers))[:i] {
@@ -103,27 +101,6 @@ func (c *Config) validateHeaders() []error {
 		}
 	}
 	return errs
-}
-
-// token is RFC 9110 section 5.6.2.
-func token(s string) bool {
-	return s != "" && strings.IndexFunc(s, func(r rune) bool {
-		return (r < '0' || r > '9') && (r < 'a' || r > 'z') && (r < 'A' || r > 'Z') && !strings.ContainsRune("!#$%&'*+-.^_`|~", r)
-	}) < 0
-}
-
-func printable(s string) bool {
-	return strings.IndexFunc(s, func(r rune) bool { return r < ' ' && r != '\t' || r == 0x7f }) < 0
-}
-
-// framing reports whether the header belongs to the connection or says where a
-// message ends.
-func framing(name string) bool {
-	switch textproto.CanonicalMIMEHeaderKey(strings.ReplaceAll(name, "_", "-")) {
-	case "Connection", "Content-Length", "Keep-Alive", "Proxy-Connection", "Te", "Trailer", "Transfer-Encoding", "Upgrade":
-		return true
-	}
-	return false
 }
 
 // bodiless reports whether an answer with the status ends with its head (RFC

@@ -62,3 +62,40 @@ func JSON(h http.Header) bool {
 	media = strings.ToLower(strings.TrimSpace(media))
 	return media == "application/json" || strings.HasSuffix(media, "+json")
 }
+
+// Token reports whether s is a token, RFC 9110 section 5.6.2: what names of headers
+// and methods are made of.
+func Token(s string) bool {
+	for i := range len(s) {
+		c := s[i]
+		if (c|0x20 < 'a' || c|0x20 > 'z') && (c < '0' || c > '9') && strings.IndexByte("!#$%&'*+-.^_`|~", c) < 0 {
+			return false
+		}
+	}
+	return s != ""
+}
+
+// FieldValue reports whether a header can hold s without changing the message that
+// it stands in: no control characters but tabs (RFC 9110 section 5.5).
+func FieldValue(s string) bool {
+	for i := range len(s) {
+		if s[i] < ' ' && s[i] != '\t' || s[i] == 0x7f {
+			return false
+		}
+	}
+	return true
+}
+
+// Framing reports whether name is that of a header that belongs to one connection,
+// or says where a message ends (RFC 9110 section 7.6.1, RFC 9112 section 6),
+// whatever its spelling. No policy may write these.
+func Framing(name string) bool {
+	for _, n := range framing {
+		if Alias(n, name) {
+			return true
+		}
+	}
+	return false
+}
+
+var framing = [...]string{"Connection", "Content-Length", "Keep-Alive", "Proxy-Connection", "Te", "Trailer", "Transfer-Encoding", "Upgrade"}
