@@ -1,0 +1,99 @@
+package pool
+
+import (
+	"crypto/tls"
+	"errors"
+	"net/url"
+	"sync/atomic"
+	"time"
+
+	"github.com/airside-gateway/airside"
+)
+
+// Versions of HTTP that a [Link] can be told to speak.
+const (
+	Auto = "auto" // HTTP/1.1 without TLS, and what the agent prefers with it
+	H1   = "h1"   // HTTP/1.1
+	H2   = "h2"   // HTTP/2 over TLS
+	H2C  = "h2c"  // HTTP/2 without TLS, known beforehand
+)
+
+// A Link is how connections to an endpoint are made and kept.
+type Link struct {
+	Protocol  string        // Auto, H1, H2 or H2C
+	Connect   time.Duration // bound of the name's resolution and the connection together; 0 none
+	Handshake time.Duration // bound of the TLS handshake; 0 none
+	Idle      time.Duration // how long an unused connection is kept; 0 for ever
+	MaxActive int           // exchanges at the same time; 0 no bound
+	MaxIdle   int           // unused connections that are kept; 0 none
+	TLS       *tls.Config   // for https; nil means the defaults of [TLSConfig]
+}
+
+// TLSConfig returns a new configuration for connections to agents: TLS 1.2 at
+// least, AEAD cipher suites only, the system's authorities.
+func TLSConfig() *tls.Config {
+	return &tls.Config{
+		MinVersion: tls.VersionTLS12,
+		CipherSuites: []uint16{ // of TLS 1.2; those of TLS 1.3 are all AEAD
+			tls.TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256, tls.TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256,
+			tls.TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384, tls.TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384,
+			tls.TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256, tls.TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256,
+		},
+	}
+}
+
+// An Endpoint is one address of an upstream, with its connections. It may serve
+// several pools, and outlive them: a reload keeps it.
+type Endpoint struct {
+	scheme, host string
+	engine       engine
+	shut         func()
+	protocol     string
+	max          int64
+	active       atomic.Int64
+}
+
+var errNoEndpoint = errors.New("pool: an endpoint is an http or https address with a host")
+
+// Open returns the endpoint at the scheme and host of address. Nothing is dialed
+// before it is needed.
+func Open(address *url.URL, l Link) (*Endpoint, error) {
+	if address.Host == "" || address.Scheme != "http" && address.Scheme != "https" {
+		return nil, errNoEndpoint
+	}
+	s := newStd(address, l)
+	return &Endpoint{
+		scheme: address.Scheme, host: address.Host, protocol: l.Protocol, max: int64(l.MaxActive),
+		engine: s, shut: s.close,
+	}, nil
+}
+
+// Close closes the connections that are not in use. Those in use are closed when
+// they come out of use.
+func (e *Endpoint) Close() error {
+	e.shut()
+	return nil
+}
+
+// Active is the number of exchanges that are under way.
+func (e *Endpoint) Active() int { return int(e.active.Load()) }
+
+// acquire takes a place for an exchange, and reports whether there was one.
+func (e *Endpoint) acquire() bool {
+	if n := e.active.Add(1); e.max > 0 && n > e.max {
+		e.active.Add(-1)
+		return false
+	}
+	return true
+}
+
+func (e *Endpoint) release() { e.active.Add(-1) }
+
+// canUpgrade fails for an endpoint that speaks HTTP/2 only, which has no upgrades
+// (RFC 9113 section 8.6).
+func (e *Endpoint) canUpgrade() error {
+	if e.protocol == H2 || e.protocol == H2C {
+		return airside.Errorf(airside.Unsupported, "the agent speaks HTTP/2 only, and no connection can be upgraded there")
+	}
+	return nil
+}

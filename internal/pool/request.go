@@ -1,0 +1,111 @@
+package pool
+
+import (
+	"maps"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+
+	"github.com/airside-gateway/airside"
+)
+
+// hopByHop are the headers that are about one connection, RFC 9110 section 7.6.1,
+// and those between a client and its own proxy.
+var hopByHop = [...]string{
+	"Connection", "Keep-Alive", "Proxy-Connection", "Transfer-Encoding", "Upgrade", "Trailer",
+	"Proxy-Authenticate", "Proxy-Authentication-Info", "Proxy-Authorization",
+}
+
+// framing are the fields that may not stand in a trailer, RFC 9110 section 6.5.1,
+// since they say how the message is read.
+var framing = [...]string{"Content-Length", "Host", "Content-Encoding", "Content-Type", "Content-Range", "Te"}
+
+// request makes what is sent to m out of the request of x, which stays as it is:
+// the head is copied, the values of its headers are shared. Upgrade is the protocol
+// that the client wants instead of HTTP; empty for none.
+func (p *Pool) request(x *airside.Exchange, m *member, upgrade string) (*http.Request, error) {
+	in := x.Request
+	out := &http.Request{
+		Method: in.Method, URL: m.join(in.URL),
+		Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
+		Header: m.header(in, upgrade), Host: p.host, Trailer: in.Trailer,
+	}
+	switch p.host {
+	case HostUpstream:
+		out.Host = ""
+	case HostPreserve:
+		out.Host = in.Host
+	}
+	for k := range in.Trailer {
+		if forbidden(k) {
+			return nil, airside.Errorf(airside.Invalid, "the request announces the trailer %.64s, which may not be one", k)
+		}
+	}
+	if in.Body == nil || in.Body == http.NoBody || in.ContentLength == 0 {
+		out.Trailer = nil
+		return out, nil
+	}
+	out.ContentLength = in.ContentLength
+	if len(in.Trailer) > 0 || in.ContentLength < 0 {
+		out.ContentLength = -1
+		out.TransferEncoding = []string{"chunked"} // also for methods that usually have no body
+	}
+	return out, nil
+}
+
+// join puts the base of the endpoint before a target. Both escaped forms go on byte
+// for byte.
+func (m *member) join(u *url.URL) *url.URL {
+	out := &url.URL{
+		Scheme: m.scheme, Host: m.host,
+		Path: u.Path, RawPath: u.EscapedPath(), RawQuery: u.RawQuery, ForceQuery: u.ForceQuery,
+	}
+	if u.Path == "*" { // OPTIONS about the server as a whole
+		return out
+	}
+	if m.path != "" {
+		if !strings.HasPrefix(u.Path, "/") && u.Path != "" {
+			out.Path, out.RawPath = "/"+out.Path, "/"+out.RawPath
+		}
+		out.Path, out.RawPath = m.path+out.Path, m.escaped+out.RawPath
+	}
+	return out
+}
+
+// header copies the header, without what is about the client's connection, and
+// with what is about the one to the agent.
+func (m *member) header(in *http.Request, upgrade string) http.Header {
+	h := make(http.Header, len(in.Header)+2)
+	maps.Copy(h, in.Header)
+	for _, k := range hopByHop {
+		delete(h, k)
+	}
+	trailers := false
+	if te, ok := h["Te"]; ok {
+		if trailers = strings.Contains(strings.ToLower(strings.Join(te, ",")), "trailers"); trailers {
+			h["Te"] = []string{"trailers"}
+		} else {
+			delete(h, "Te")
+		}
+	}
+	switch {
+	case upgrade != "":
+		h["Connection"], h["Upgrade"] = []string{"Upgrade"}, []string{upgrade}
+	case trailers && (m.protocol == H1 || m.protocol == Auto && m.scheme == "http"):
+		h["Connection"] = []string{"TE"} // RFC 9110 section 10.1.4
+	}
+	if _, ok := h["User-Agent"]; !ok {
+		h["User-Agent"] = nil // or net/http names itself
+	}
+	if _, ok := h["X-Idempotency-Key"]; !ok && idempotent(in) {
+		h["X-Idempotency-Key"] = []string{} // is not sent, but makes net/http repeat what an idle connection swallowed
+	}
+	return h
+}
+
+// forbidden reports whether a field may not be a trailer.
+func forbidden(trailer string) bool {
+	k := http.CanonicalHeaderKey(trailer)
+	return slices.Contains(framing[:], k) || slices.Contains(hopByHop[:], k)
+}

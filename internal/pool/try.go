@@ -1,0 +1,221 @@
+package pool
+
+import (
+	"context"
+	"errors"
+	"io"
+	"maps"
+	"net/http"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/airside-gateway/airside"
+	"github.com/airside-gateway/airside/proto/web"
+)
+
+// keptBody is how much of the body of a request that may be repeated is kept, for
+// the case that an idle connection turns out to be closed.
+const keptBody = 64 << 10
+
+// Bounds of 1xx answers to one request: passed on to the client, and borne at all.
+const (
+	maxInformed = 5
+	maxInterim  = 100
+)
+
+// A try is one request to one endpoint, from taking a place there to the last byte
+// of the answer.
+type try struct {
+	x        *airside.Exchange
+	parent   context.Context // of the exchange
+	ctx      context.Context // of the try; ends with it
+	cancel   context.CancelCauseFunc
+	watch    *watch
+	endpoint *Endpoint
+	method   string
+	interim  int // 1xx answers so far
+
+	misfit atomic.Bool // the request body was not as long as announced
+	over   atomic.Bool
+	ending sync.Once
+}
+
+// run sends the request and returns the answer. The place at the endpoint is given
+// back when the answer has ended.
+func (t *try) run(p *Pool, m *member, end time.Time) (resp *http.Response, err error) {
+	t.ctx, t.cancel = context.WithCancelCause(t.parent)
+	t.watch = startWatch(p.limits, end, t.cancel)
+	defer func() {
+		if err != nil {
+			t.end()
+		}
+	}()
+	wants := strings.Join(t.x.Request.Header["Upgrade"], ", ")
+	if wants != "" {
+		if err := m.canUpgrade(); err != nil {
+			return nil, err
+		}
+	}
+	r, err := p.request(t.x, m, wants)
+	if err != nil {
+		return nil, err
+	}
+	if r.ContentLength != 0 {
+		if idempotent(r) {
+			t.x.KeepBody(keptBody)
+		}
+		r.Body = t.upload(t.x.Request.Body, r.ContentLength)
+	}
+	resp, err = m.engine.RoundTrip(t.ctx, r, call{upgrade: wants != "", inform: t.inform, abort: t.cancel, rewind: func() (body, bool) {
+		if !t.x.Rewind() {
+			return nil, false
+		}
+		return t.upload(t.x.Request.Body, r.ContentLength), true
+	}})
+	if err != nil {
+		return nil, t.fault(err)
+	}
+	if err := t.answer(resp, wants); err != nil {
+		t.end() // before the body is closed: its connection must not be used again
+		_ = resp.Body.Close()
+		return nil, err
+	}
+	return resp, nil
+}
+
+// end gives back what the try holds.
+func (t *try) end() {
+	t.ending.Do(func() {
+		t.over.Store(true)
+		t.watch.stop()
+		t.cancel(errOver)
+		t.endpoint.release()
+	})
+}
+
+// inform passes a 1xx answer on to the client.
+func (t *try) inform(status int, h http.Header) error {
+	if t.interim++; t.interim > maxInterim {
+		return &failure{kind: malformed, sent: true, err: errInterim}
+	}
+	if t.interim > maxInformed || t.x.Inform == nil {
+		return nil
+	}
+	if bad := invalidField(h); bad != nil {
+		return bad
+	}
+	out := maps.Clone(h)
+	strip(out)
+	delete(out, "Content-Length")
+	t.x.Inform(status, out)
+	return nil
+}
+
+var (
+	errInterim = errors.New("pool: more than 100 interim answers")
+	errStatus  = errors.New("pool: not a status")
+	errField   = errors.New("pool: a header holds control characters")
+)
+
+// answer makes resp ready to be passed on.
+func (t *try) answer(resp *http.Response, wants string) error {
+	if bad := invalidField(resp.Header); bad != nil {
+		return bad.phrase()
+	}
+	resp.Request, resp.Close, resp.TransferEncoding = t.x.Request, false, nil
+	if resp.StatusCode == http.StatusSwitchingProtocols {
+		return t.switched(resp, wants)
+	}
+	if resp.StatusCode < 200 || resp.StatusCode > 999 {
+		return (&failure{kind: malformed, sent: true, err: errStatus}).phrase()
+	}
+	strip(resp.Header)
+	if resp.StatusCode == http.StatusNoContent {
+		delete(resp.Header, "Content-Length") // RFC 9110 section 8.6
+	}
+	if t.bodiless(resp) {
+		_ = resp.Body.Close() // there is nothing in it
+		resp.Body = http.NoBody
+		t.end()
+		return nil
+	}
+	t.watch.answered(web.EventStream(resp.Header))
+	resp.Body = &reply{try: t, body: resp.Body, resp: resp}
+	return nil
+}
+
+func (t *try) bodiless(resp *http.Response) bool {
+	return t.method == http.MethodHead || resp.StatusCode == http.StatusNoContent || resp.StatusCode == http.StatusNotModified ||
+		resp.ContentLength == 0 && len(resp.Trailer) == 0
+}
+
+// strip removes the headers that are about the connection to the agent: the known
+// ones, and those that Connection names. (A Connection that says close is removed by
+// net/http; what else it names stays.)
+func strip(h http.Header) {
+	for _, v := range h["Connection"] {
+		for name := range strings.SplitSeq(v, ",") {
+			h.Del(strings.TrimSpace(name))
+		}
+	}
+	for _, k := range hopByHop {
+		delete(h, k)
+	}
+}
+
+// invalidField finds control characters in header values (RFC 9110 section 5.5),
+// which net/http lets through.
+func invalidField(h http.Header) *failure {
+	for _, values := range h {
+		if slices.ContainsFunc(values, hasControl) {
+			return &failure{kind: malformed, sent: true, err: errField}
+		}
+	}
+	return nil
+}
+
+func hasControl(s string) bool {
+	for i := range len(s) {
+		if c := s[i]; c < ' ' && c != '\t' || c == 0x7f {
+			return true
+		}
+	}
+	return false
+}
+
+// fault phrases why the try failed before its answer began. A fault of the client
+// comes first, whatever else happened: it is what made it happen.
+func (t *try) fault(err error) error {
+	if e := t.x.BodyErr(); e != nil {
+		return clientFault(t.parent, e)
+	}
+	if t.misfit.Load() {
+		return airside.Errorf(airside.Invalid, "the request body is not as long as its Content-Length says").Because(err)
+	}
+	if e := ended(t.parent); e != nil {
+		return e
+	}
+	if f, ok := errors.AsType[*failure](err); ok {
+		return f.phrase()
+	}
+	return airside.Errorf(airside.Internal, "").Because(err) // the request is not one that can be sent
+}
+
+// broken phrases why the answer did not go on.
+func (t *try) broken(err error) error {
+	if f, ok := errors.AsType[*failure](context.Cause(t.ctx)); ok {
+		return t.fault(f)
+	}
+	if !errors.Is(err, io.ErrUnexpectedEOF) {
+		err = &cutShort{err}
+	}
+	return t.fault(&failure{kind: cut, sent: true, err: err})
+}
+
+// A cutShort error makes any end that is none an io.ErrUnexpectedEOF.
+type cutShort struct{ error }
+
+func (c *cutShort) Unwrap() []error { return []error{io.ErrUnexpectedEOF, c.error} }

@@ -1,0 +1,148 @@
+package pool
+
+import (
+	"context"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// Limits are the time-outs of an exchange with an agent. Zero means none.
+type Limits struct {
+	// Total bounds the exchange from its beginning to the last byte of the answer.
+	// Answers that are event streams or upgrades are bounded up to their head.
+	Total time.Duration
+
+	// FirstByte bounds how long an agent is awaited until the head of its answer.
+	// The time in which the client is awaited, which sends its body, does not count.
+	FirstByte time.Duration
+
+	// StreamIdle bounds every silence within an answer. The time in which the
+	// client is awaited, which reads it, does not count.
+	StreamIdle time.Duration
+}
+
+// A watch ends one try that takes too long: it cancels the context of the try, with
+// a *failure as the cause. One timer serves all limits, and what happens per chunk
+// only notes the time.
+type watch struct {
+	limits Limits
+	begin  time.Time
+	end    time.Duration // what is left of Total, from begin; 0 none
+	cancel context.CancelCauseFunc
+
+	// Since when the agent is awaited, in nanoseconds after begin; 0 while it is
+	// not. Before the head and after it another one is in force, so that a request
+	// body that is still being sent does not disturb the second.
+	head, body atomic.Int64
+
+	mu      sync.Mutex // guards what follows
+	timer   *time.Timer
+	headed  bool
+	endless bool // Total is in force no more
+	stopped bool
+}
+
+// startWatch begins to watch a try. End is when Total is over; zero means never.
+func startWatch(limits Limits, end time.Time, cancel context.CancelCauseFunc) *watch {
+	w := &watch{limits: limits, begin: time.Now(), cancel: cancel}
+	if !end.IsZero() {
+		w.end = max(end.Sub(w.begin), 1)
+	}
+	w.head.Store(1)
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if due, _, _ := w.due(0); due > 0 {
+		w.timer = time.AfterFunc(due, w.ring)
+	}
+	return w
+}
+
+// now is never 0, which means that nobody waits.
+func (w *watch) now() int64 { return max(int64(time.Since(w.begin)), 1) }
+
+// sending notes that the client is awaited, and sent that it has sent something:
+// from then on the agent is awaited again.
+func (w *watch) sending() { w.head.Store(0) }
+func (w *watch) sent()    { w.head.Store(w.now()) }
+
+// listening notes that the agent is awaited, and heard that it has spoken.
+func (w *watch) listening() { w.body.Store(w.now()) }
+func (w *watch) heard()     { w.body.Store(0) }
+
+// touch notes that something went either way over an upgraded connection, and that
+// the next is awaited.
+func (w *watch) touch() { w.body.Store(w.now()) }
+
+// answered notes the head of the answer. Endless means that Total does not bound
+// the rest of it.
+func (w *watch) answered(endless bool) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.headed, w.endless = true, endless
+	if w.stopped {
+		return
+	}
+	now := time.Since(w.begin)
+	due, _, _ := w.due(now)
+	switch {
+	case due == 0 && w.timer != nil:
+		w.timer.Stop()
+	case due == 0:
+	case w.timer == nil:
+		w.timer = time.AfterFunc(due-now, w.ring)
+	default:
+		w.timer.Reset(due - now)
+	}
+}
+
+// stop ends the watch. The context is left alone.
+func (w *watch) stop() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.stopped = true
+	if w.timer != nil {
+		w.timer.Stop()
+	}
+}
+
+// ring looks whether a limit has passed, and otherwise when the next one may.
+func (w *watch) ring() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.stopped {
+		return
+	}
+	now := time.Since(w.begin)
+	due, k, limit := w.due(now)
+	switch {
+	case due == 0:
+	case due > now:
+		w.timer.Reset(due - now)
+	default:
+		w.stopped = true
+		w.cancel(&failure{kind: k, sent: true, after: limit})
+	}
+}
+
+// due is the earliest time, after begin, at which a limit may be found to have
+// passed, which kind of failure that would be, and the limit. The time is 0 if
+// there is no limit. It is called with mu held.
+func (w *watch) due(now time.Duration) (due time.Duration, k kind, limit time.Duration) {
+	k, limit = firstByteTimeout, w.limits.FirstByte
+	since := w.head.Load()
+	if w.headed {
+		k, limit = idleTimeout, w.limits.StreamIdle
+		since = w.body.Load()
+	}
+	if limit > 0 {
+		due = now + limit // nobody is awaited: look again
+		if since > 0 {
+			due = time.Duration(since) + limit
+		}
+	}
+	if w.end > 0 && !w.endless && (due == 0 || w.end <= due) {
+		return w.end, totalTimeout, w.limits.Total
+	}
+	return due, k, limit
+}
