@@ -1,0 +1,128 @@
+# make help lists what there is to do.
+
+# A machine may have an older Go that is told to fetch none. The version that
+# go.mod names is fetched from the module proxy, checked against the sum database.
+export GOTOOLCHAIN := auto
+# The version comes from git describe below, so the build asks git for nothing,
+# and a checkout that belongs to somebody else builds too.
+export GOFLAGS := $(GOFLAGS) -buildvcs=false
+ifeq ($(strip $(HOME)),)
+export HOME := $(CURDIR)/bin/home
+endif
+
+TAGS     := grpcnotrace
+VERSION  := $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
+LDFLAGS  := -s -w -X github.com/airside-gateway/airside/cmd.release=$(VERSION)
+PACKAGES ?= ./...
+FUZZTIME ?= 10s
+TESTFLAGS ?=
+BENCHFLAGS ?=
+
+# Tools stand outside go.mod, each in a folder named after its version. They are
+# built with the Go of this module: a linter must not be older than what it reads.
+GOLANGCI_VERSION    := v2.15.0
+GOVULNCHECK_VERSION := v1.9.0
+GO_VERSION   = $(shell GOTOOLCHAIN=auto go env GOVERSION)
+TOOLS       := bin/tools
+GOLANGCI    := $(TOOLS)/golangci-lint-$(GOLANGCI_VERSION)/golangci-lint
+GOVULNCHECK := $(TOOLS)/govulncheck-$(GOVULNCHECK_VERSION)/govulncheck
+VULN_DB     ?= https://vuln.go.dev
+
+.DEFAULT_GOAL := help
+
+.PHONY: help
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: demo
+demo: ## run the clinic: a gateway and its sample agents, in one process
+	go run -tags $(TAGS) ./cmd/airside demo
+
+.PHONY: build
+build: ## build the static binary bin/airside
+	CGO_ENABLED=0 go build -trimpath -tags $(TAGS) -ldflags '$(LDFLAGS)' -o bin/airside ./cmd/airside
+
+.PHONY: test
+test: ## run all tests
+	go test -tags $(TAGS) -shuffle=on $(TESTFLAGS) $(PACKAGES)
+
+.PHONY: race
+race: ## run all tests with the race detector (needs a C compiler)
+	CGO_ENABLED=1 go test -race -tags $(TAGS) -shuffle=on $(TESTFLAGS) $(PACKAGES)
+
+.PHONY: lint
+lint: style vuln ## check the style, find mistakes, look for known vulnerabilities
+
+.PHONY: style
+style: $(GOLANGCI) ## gofumpt, goimports and golangci-lint; staticcheck is one of its linters
+	$(GOLANGCI) fmt --diff
+	$(GOLANGCI) run --build-tags $(TAGS) $(PACKAGES)
+
+.PHONY: vuln
+vuln: ## look for known vulnerabilities that the code reaches
+	@if curl --silent --fail --max-time 20 --output /dev/null $(VULN_DB)/index/db.json; then \
+		$(MAKE) --no-print-directory $(GOVULNCHECK) && \
+		$(GOVULNCHECK) -db $(VULN_DB) -tags $(TAGS) $(PACKAGES); \
+	else \
+		echo; \
+		echo "******** NOT CHECKED: govulncheck did not run; its database cannot be reached ********"; \
+		echo "******** at $(VULN_DB). Run make vuln where it can.                ********"; \
+		echo; \
+	fi
+
+.PHONY: fix
+fix: $(GOLANGCI) ## format the code and mend what the linters can mend
+	$(GOLANGCI) fmt
+	$(GOLANGCI) run --fix --build-tags $(TAGS) $(PACKAGES)
+
+.PHONY: generate
+generate: ## write the import list, the reference pages and the descriptions of settings
+	go generate $(PACKAGES)
+
+.PHONY: check
+check: ## fail if generated files, go.mod or go.sum are out of date
+	go run ./internal/tool/generate -check
+	go mod tidy -diff
+
+# Every fuzz target, as folder:name.
+FUZZ = $(shell grep -rhoE --include='*_test.go' --exclude-dir=.git --exclude-dir=bin -H '^func Fuzz[A-Za-z0-9_]*' . | sed -E 's,/[^/]*_test\.go:func ,:,' | LC_ALL=C sort)
+
+.PHONY: fuzz
+fuzz: ## run each fuzz target for FUZZTIME (10s)
+	@for target in $(FUZZ); do \
+		echo "fuzz $$target $(FUZZTIME)"; \
+		go test -tags $(TAGS) -run '^$$' -fuzz "^$${target#*:}\$$" -fuzztime $(FUZZTIME) "$${target%%:*}" || exit 1; \
+	done
+
+.PHONY: fuzz-list
+fuzz-list: # one target a line
+	@printf '%s\n' $(FUZZ)
+
+.PHONY: benchmarks
+benchmarks: ## run the Go benchmarks, with allocations
+	go test -tags $(TAGS) -run '^$$' -bench . -benchmem $(TESTFLAGS) $(PACKAGES)
+
+.PHONY: bench
+bench: ## measure beside nginx, HAProxy and net/http: half an hour, or BENCHFLAGS=-quick
+	go run -tags $(TAGS) ./bench $(BENCHFLAGS)
+
+.PHONY: bars
+bars: ## check what docs/BARS.md promises, and print the figures
+	go test -tags $(TAGS) -count=1 -v ./test/...
+	go run -tags $(TAGS) ./bench -quick
+
+.PHONY: nightly
+nightly: ## everything, long: race detector, a minute for each fuzz target, long tests
+	AIRSIDE_NIGHTLY=1 $(MAKE) race TESTFLAGS='-timeout 60m -count=1'
+	$(MAKE) fuzz FUZZTIME=60s
+	$(MAKE) bars
+
+.PHONY: clean
+clean: ## remove what make has built
+	rm -rf bin
+
+$(GOLANGCI):
+	GOTOOLCHAIN=$(GO_VERSION) GOBIN=$(CURDIR)/$(@D) go install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(GOLANGCI_VERSION)
+
+$(GOVULNCHECK):
+	GOTOOLCHAIN=$(GO_VERSION) GOBIN=$(CURDIR)/$(@D) go install golang.org/x/vuln/cmd/govulncheck@$(GOVULNCHECK_VERSION)
