@@ -6,6 +6,7 @@ import (
 	_ "github.com/airside-gateway/airside/policy/allow"
 	_ "github.com/airside-gateway/airside/policy/apikey"
 	_ "github.com/airside-gateway/airside/policy/basic"
+	_ "github.com/airside-gateway/airside/policy/compress"
 	_ "github.com/airside-gateway/airside/policy/concurrency"
 	_ "github.com/airside-gateway/airside/policy/cors"
 	_ "github.com/airside-gateway/airside/policy/fault"

@@ -3,6 +3,7 @@ package cmd
 import (
 	"context"
 	"errors"
+	"log"
 	"log/slog"
 	"os"
 	"os/signal"
@@ -62,6 +63,8 @@ func (p *program) run(ctx context.Context, o runOptions) error {
 	if r.log, err = p.logger(c, r.level); err != nil {
 		return err
 	}
+	log.SetFlags(0)
+	log.SetOutput(libraries{r.log})
 	r.app = app.New(r.log)
 	if err := r.app.Apply(c); err != nil {
 		return err
@@ -72,6 +75,15 @@ func (p *program) run(ctx context.Context, o runOptions) error {
 	r.announce(ctx, c)
 	r.loop(ctx)
 	return r.stop()
+}
+
+// libraries takes what the standard library logs by itself, of broken connections
+// mostly, into the log: nobody need act on it.
+type libraries struct{ log *slog.Logger }
+
+func (l libraries) Write(p []byte) (int, error) {
+	l.log.LogAttrs(context.Background(), slog.LevelDebug, "a library says", slog.String("text", strings.TrimSpace(string(p))))
+	return len(p), nil
 }
 
 // logger makes the log that c asks for.

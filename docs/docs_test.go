@@ -3,15 +3,22 @@
 package docs
 
 import (
+	"bytes"
+	"fmt"
 	"io/fs"
 	"log/slog"
 	"os"
 	"path/filepath"
 	"regexp"
 	"strings"
+	"sync"
 	"testing"
+	"time"
 
-	_ "github.com/airside-gateway/airside/all"
+	"github.com/santhosh-tekuri/jsonschema/v6"
+	"go.yaml.in/yaml/v4"
+
+	"github.com/airside-gateway/airside/all"
 	"github.com/airside-gateway/airside/internal/app"
 	"github.com/airside-gateway/airside/internal/config"
 )
@@ -107,7 +114,59 @@ func check(t *testing.T, file string, line int, text []byte) {
 	}
 	if err != nil {
 		t.Errorf("%s:%d: the example is not valid:\n%v\n%s", file, line, err, text)
+		return
 	}
+	var v any
+	if err := yaml.Unmarshal(text, &v); err != nil {
+		t.Fatal(err)
+	}
+	s, err := schema()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Validate(plain(v)); err != nil {
+		t.Errorf("%s:%d: the gateway takes the example, but the schema does not:\n%v\n%s", file, line, err, text)
+	}
+}
+
+// schema is what editors check files by.
+var schema = sync.OnceValues(func() (*jsonschema.Schema, error) {
+	b, err := config.Schema(all.Describe)
+	if err != nil {
+		return nil, err
+	}
+	doc, err := jsonschema.UnmarshalJSON(bytes.NewReader(b))
+	if err != nil {
+		return nil, err
+	}
+	c := jsonschema.NewCompiler()
+	if err := c.AddResource("airside.schema.json", doc); err != nil {
+		return nil, err
+	}
+	return c.Compile("airside.schema.json")
+})
+
+// plain turns what YAML gives into what JSON would have given.
+func plain(v any) any {
+	switch v := v.(type) {
+	case time.Time:
+		return v.Format(time.RFC3339)
+	case map[string]any:
+		for k := range v {
+			v[k] = plain(v[k])
+		}
+	case map[any]any:
+		m := map[string]any{}
+		for k := range v {
+			m[fmt.Sprint(k)] = plain(v[k])
+		}
+		return m
+	case []any:
+		for i := range v {
+			v[i] = plain(v[i])
+		}
+	}
+	return v
 }
 
 func files(t *testing.T, root, suffix string) []string {

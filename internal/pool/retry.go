@@ -143,11 +143,15 @@ func (r *retrier) handle(x *airside.Exchange, next airside.Handler) (*http.Respo
 	r.budget.request()
 	x.KeepBody(int(r.Body))
 	x.Request = x.Request.WithContext(context.WithValue(x.Context(), triedKey{}, &tried{}))
-	first := x.Request
+	first, restore := x.Request, x.Save()
 	for try := 1; ; try++ {
 		resp, err := next.Handle(x)
-		pause, again := r.again(x, first, try, resp, err)
+		pause, again := r.again(first, try, resp, err)
 		if !again {
+			return resp, err
+		}
+		if !restore() {
+			r.budget.giveBack()
 			return resp, err
 		}
 		if resp != nil {
@@ -156,26 +160,20 @@ func (r *retrier) handle(x *airside.Exchange, next airside.Handler) (*http.Respo
 		if err := sleep(first.Context(), pause); err != nil {
 			return nil, err
 		}
-		restore(x, first)
 	}
 }
 
-// again decides whether what the last try gave makes another, and after which
-// pause. If it says so, the request body can be read anew. First is the request
-// as it was before the first try.
-func (r *retrier) again(x *airside.Exchange, first *http.Request, try int, resp *http.Response, err error) (time.Duration, bool) {
+// again decides whether what a try of the request gave makes another, and after which
+// pause. If it says so, the budget has been charged.
+func (r *retrier) again(first *http.Request, try int, resp *http.Response, err error) (time.Duration, bool) {
 	if try == r.Attempts || !r.wants(resp, err) || !idempotent(first) && !NothingSent(err) {
 		return 0, false
 	}
 	pause, ok := r.pause(try, resp, err)
-	if !ok || !timeFor(first.Context(), pause) || !r.budget.take() {
+	if !ok || !timeFor(first.Context(), pause) {
 		return 0, false
 	}
-	if !x.Rewind() {
-		r.budget.giveBack()
-		return 0, false
-	}
-	return pause, true
+	return pause, r.budget.take()
 }
 
 // wants reports whether the outcome is one of those listed.
@@ -263,18 +261,6 @@ func sleep(ctx context.Context, d time.Duration) error {
 	case <-ctx.Done():
 		return ended(ctx)
 	}
-}
-
-// restore makes r, with which the first try began, the request again. What is
-// behind the retry may have put another in its place, such as one with a deadline
-// of its own.
-func restore(x *airside.Exchange, r *http.Request) {
-	last := x.Request
-	if last == r {
-		return
-	}
-	r.Body, r.ContentLength, r.TransferEncoding = last.Body, last.ContentLength, last.TransferEncoding
-	x.Request = r
 }
 
 // tried is what the tries of one exchange have in common: the endpoints that were

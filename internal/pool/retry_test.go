@@ -421,7 +421,8 @@ func FuzzPause(f *testing.F) {
 
 // TestPauseBounds proves that a back-off never overflows.
 func TestPauseBounds(t *testing.T) {
-	r := &retrier{Retry: Retry{Backoff: 1 << 61, MaxBackoff: 1 << 62}, random: func() float64 { return 0.999 }}
+	r := &retrier{random: func() float64 { return 0.999 }}
+	r.Backoff, r.MaxBackoff = 1<<61, 1<<62
 	for try := 1; try < maxAttempts; try++ {
 		if d, ok := r.pause(try, nil, errors.New("x")); !ok || d <= 0 || d > r.MaxBackoff {
 			t.Errorf("try %d: got %s, %t", try, d, ok)
