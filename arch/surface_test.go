@@ -14,7 +14,7 @@ var homes = []struct {
 	{"cel.dev/cel-go", []string{"internal/expr"}},
 	{"github.com/itchyny/gojq", []string{"internal/jq"}},
 	{"github.com/spf13/cobra", []string{"cmd"}},
-	{"go.yaml.in/yaml/v4", []string{"internal/config"}},
+	{"go.yaml.in/yaml/v4", []string{"internal/config", "docs"}},
 	{"github.com/fsnotify/fsnotify", []string{"internal/watch"}},
 	{"golang.org/x/sys", []string{"bench/..."}},
 }

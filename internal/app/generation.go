@@ -63,7 +63,7 @@ func (gen *generation) retire() {
 func (gen *generation) close() {
 	for _, v := range slices.Backward(gen.closers) {
 		if err := v(); err != nil {
-			gen.g.log.LogAttrs(noContext, slog.LevelError, "closing a generation", slog.Any("err", err))
+			gen.g.log.Error("closing a generation", slog.Any("err", err))
 		}
 	}
 	for _, k := range gen.keys {
@@ -115,7 +115,7 @@ func (g *gateway) drop(key string) {
 	delete(g.kept, key)
 	if c, ok := k.value.(io.Closer); ok {
 		if err := c.Close(); err != nil {
-			g.log.LogAttrs(noContext, slog.LevelError, "closing what was kept", slog.String("key", key), slog.Any("err", err))
+			g.log.Error("closing what was kept", slog.String("key", key), slog.Any("err", err))
 		}
 	}
 }

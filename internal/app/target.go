@@ -1,7 +1,6 @@
 package app
 
 import (
-	"context"
 	"errors"
 	"net/http"
 	"net/url"
@@ -12,9 +11,6 @@ import (
 	"github.com/airside-gateway/airside"
 	"github.com/airside-gateway/airside/internal/config"
 )
-
-// noContext is for logging what belongs to no exchange.
-var noContext = context.Background()
 
 // A target is an upstream with its name, which the log shows.
 type target struct {

@@ -276,9 +276,6 @@ func manyRoutes(n int, to string) []byte {
 // A file with 100,000 routes is read in seconds, and one that is wrong in each of
 // them is refused as fast, with the first of its problems.
 func TestManyRoutes(t *testing.T) {
-	if testing.Short() {
-		t.Skip("it takes seconds")
-	}
 	const limit = time.Minute // it takes two seconds on an idle machine, and more under the race detector
 	began := time.Now()
 	c, err := Parse(testFile, manyRoutes(100_000, "http://a"), testLookup(), nil)
