@@ -77,6 +77,9 @@ func (e *exchange) header(resp *http.Response) {
 		delete(h, k)
 	}
 	h.Set(requestID, e.x.ID)
+	if _, ok := h["Content-Type"]; !ok {
+		h["Content-Type"] = nil // or the engine would guess one that the agent did not mean
+	}
 	switch {
 	case e.head || resp.StatusCode == http.StatusNotModified: // the length is that of the answer to a GET
 	case len(resp.Trailer) > 0 || resp.ContentLength < 0 || resp.StatusCode == http.StatusNoContent:
