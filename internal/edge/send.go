@@ -158,7 +158,10 @@ func (e *exchange) breakOff(err error) error {
 		e.sent, werr = io.Copy(e.w, resp.Body)
 		return werr
 	}
-	words := e.x.Protocol.FailStream(e.x, airside.AsError(err))
+	var words []byte
+	if web.EventStream(e.w.Header()) {
+		words = e.x.Protocol.FailStream(e.x, airside.AsError(err))
+	}
 	if words == nil {
 		return err
 	}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io"
 	"log/slog"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"strconv"
@@ -95,9 +96,7 @@ func TestCompress(t *testing.T) {
 	html := headers("Content-Type: text/html; charset=utf-8", "Content-Length: 2100")
 	plus := func(h http.Header, lines ...string) http.Header {
 		h = h.Clone()
-		for k, v := range headers(lines...) {
-			h[k] = v
-		}
+		maps.Copy(h, headers(lines...))
 		return h
 	}
 	none := http.Header{}
@@ -186,13 +185,13 @@ func TestCompress(t *testing.T) {
 func TestNothingToCompress(t *testing.T) {
 	m, gz := build(t, nil), headers("Accept-Encoding: gzip, identity;q=0")
 	for _, body := range []io.ReadCloser{nil, http.NoBody} {
-		resp, err := m(respond(200, headers("Content-Type: text/html"), -1, body)).Handle(exchange("GET", gz)) //nolint:bodyclose // there is none
+		resp, err := m(respond(200, headers("Content-Type: text/html"), -1, body)).Handle(exchange("GET", gz))
 		if err != nil || resp.Body != body || resp.Header.Get("Content-Encoding") != "" {
 			t.Errorf("got %v, %v", resp, err)
 		}
 	}
 	broken := errors.New("broken")
-	_, err := m(airside.HandlerFunc(func(*airside.Exchange) (*http.Response, error) { return nil, broken })).Handle(exchange("GET", gz)) //nolint:bodyclose // there is none
+	_, err := m(airside.HandlerFunc(func(*airside.Exchange) (*http.Response, error) { return nil, broken })).Handle(exchange("GET", gz))
 	if !errors.Is(err, broken) {
 		t.Errorf("got %v, want %v", err, broken)
 	}

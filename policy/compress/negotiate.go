@@ -123,16 +123,22 @@ func isGRPC(h http.Header) bool { return strings.HasPrefix(mediaType(h), "applic
 func (p *policy) hasType(h http.Header) bool {
 	media := mediaType(h)
 	for _, t := range p.Types {
-		t = strings.ToLower(t)
-		group, all := strings.CutSuffix(t, "*")
-		switch {
-		case all && strings.HasPrefix(media, group),
-			t[0] == '+' && strings.HasSuffix(media, t) && len(media) > len(t),
-			t == media:
+		if fits(media, strings.ToLower(t)) {
 			return true
 		}
 	}
 	return false
+}
+
+// fits reports whether media is of the type, of the group, or has the suffix.
+func fits(media, t string) bool {
+	if t[0] == '+' {
+		return strings.HasSuffix(media, t) && len(media) > len(t)
+	}
+	if group, all := strings.CutSuffix(t, "*"); all {
+		return strings.HasPrefix(media, group)
+	}
+	return media == t
 }
 
 // validType reports whether t is type/subtype, type/* or +suffix.
