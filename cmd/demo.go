@@ -96,7 +96,7 @@ func (p *program) demoGateway(text []byte, log *slog.Logger) (*app.App, [2]strin
 		}
 		text = bytes.ReplaceAll(text, []byte(want), []byte(addrs[i]))
 	}
-	c, err := app.Parse("airside.yaml", text, config.Lookup{})
+	c, err := app.Parse("airside.yaml", text, config.Lookup{Env: func(string) (string, bool) { return "", false }}) // the keys that are printed are the sample's
 	if err != nil {
 		return nil, addrs, fmt.Errorf("the sample configuration: %w", err)
 	}

@@ -51,7 +51,7 @@ type More func(c *Config, have Problems) Problems
 // as [Problems], all at once, those of more included, which may be nil. A file that
 // cannot be opened is an error that wraps the one of the operating system.
 func Load(file string, lookup Lookup, more More) (*Config, error) {
-	f, err := os.Open(file)
+	f, err := os.Open(file) //nolint:gosec // the operator names the file
 	if err != nil {
 		return nil, fmt.Errorf("cannot read the configuration: %w", err)
 	}
