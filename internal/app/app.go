@@ -78,12 +78,11 @@ func (a *App) Apply(c *config.Config) error {
 // Check builds everything that c asks for, without listening, and throws it away.
 func Check(log *slog.Logger, c *config.Config) error {
 	g := newGateway(log)
-	defer g.close()
 	gen, err := newGeneration(g, c)
 	if err != nil {
 		return err
 	}
-	gen.retire()
+	gen.retire() // nothing uses it: it is closed at once
 	return nil
 }
 
@@ -131,7 +130,9 @@ func (a *App) Shutdown(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, a.grace)
 	defer cancel()
 	err := a.edge.Shutdown(ctx, min(linger, a.grace/2))
-	a.gateway.close()
+	last, stop := context.WithTimeout(context.WithoutCancel(ctx), linger) // what was cut needs a moment to notice
+	defer stop()
+	err = errors.Join(err, a.gateway.close(last))
 	if err != nil {
 		return fmt.Errorf("not everything ended within the grace of %s: %w", a.grace, err)
 	}

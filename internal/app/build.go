@@ -57,11 +57,6 @@ type compiled struct {
 var errReported = errors.New("reported")
 
 func (b *builder) build() error {
-	if b.config == nil {
-		var err error
-		b.gen.table, err = route.New(nil)
-		return err
-	}
 	b.upstreams = named[airside.Handler](b.config.Upstreams)
 	b.policies = named[airside.Middleware](b.config.Policies)
 	b.urls = map[string]airside.Handler{}

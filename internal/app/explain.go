@@ -35,7 +35,6 @@ type Considered struct {
 // in force. Nothing is sent to anyone.
 func Explain(log *slog.Logger, c *config.Config, r *http.Request) (*Explanation, error) {
 	g := newGateway(log)
-	defer g.close()
 	gen, err := newGeneration(g, c)
 	if err != nil {
 		return nil, err

@@ -4,6 +4,8 @@
 package app
 
 import (
+	"context"
+	"fmt"
 	"log/slog"
 	"net/http"
 	"strings"
@@ -18,6 +20,7 @@ import (
 type gateway struct {
 	log  *slog.Logger
 	live atomic.Pointer[generation]
+	none *route.Table // without a route
 
 	mu    sync.Mutex // serializes building and closing
 	kept  map[string]*kept
@@ -26,10 +29,9 @@ type gateway struct {
 
 func newGateway(log *slog.Logger) *gateway {
 	g := &gateway{log: log, kept: map[string]*kept{}}
-	gen, err := newGeneration(g, nil)
-	if err == nil { // nothing to build: no routes
-		g.live.Store(gen)
-	}
+	g.none, _ = route.New(nil) // nothing can be wrong with nothing
+	g.live.Store(&generation{g: g, table: g.none})
+	g.drain.Add(1) // for this first generation
 	return g
 }
 
@@ -72,10 +74,21 @@ func (g *gateway) swap(next *generation) {
 	g.live.Swap(next).retire()
 }
 
-// close retires the live generation for good and waits until all are closed.
-func (g *gateway) close() {
-	g.live.Load().retire()
-	g.drain.Wait()
+// close retires the live generation for good and waits until all are closed, but not
+// beyond the end of ctx. Exchanges that come even now find no route.
+func (g *gateway) close(ctx context.Context) error {
+	g.live.Swap(&generation{g: g, table: g.none}).retire()
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		g.drain.Wait()
+	}()
+	select {
+	case <-done:
+		return nil
+	case <-ctx.Done():
+		return fmt.Errorf("closing what earlier configurations built: %w", ctx.Err())
+	}
 }
 
 func noRoute(gen *generation, x *airside.Exchange, result route.Result) error {

@@ -29,7 +29,7 @@ type generation struct {
 const retired = math.MinInt64 / 2
 
 // newGeneration builds c whole, or nothing: on an error everything built so far is
-// closed again. A nil c has no routes.
+// closed again.
 func newGeneration(g *gateway, c *config.Config) (*generation, error) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
