@@ -7,7 +7,7 @@ export GOTOOLCHAIN := auto
 # and a checkout that belongs to somebody else builds too.
 export GOFLAGS := $(GOFLAGS) -buildvcs=false
 ifeq ($(strip $(HOME)),)
-export HOME := $(CURDIR)/bin/home
+export HOME := $(CURDIR)/bin/.home
 endif
 
 TAGS     := grpcnotrace
@@ -119,6 +119,7 @@ nightly: ## everything, long: race detector, a minute for each fuzz target, long
 
 .PHONY: clean
 clean: ## remove what make has built
+	-chmod -R u+w bin 2>/dev/null
 	rm -rf bin
 
 $(GOLANGCI):

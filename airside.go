@@ -30,7 +30,7 @@ type Exchange struct {
 	Protocol Protocol     // the language the client speaks
 	Call     Call         // what the client asks for
 	Caller   Caller       // who asks; zero until an authentication policy has run
-	Log      *slog.Logger // carries the request id
+	Log      *slog.Logger // the gateway's; name ID in what is written about this exchange
 
 	// Inform sends an informational answer (1xx, but 100 and 101) to the client
 	// ahead of the real one. Nil where the client cannot be told.

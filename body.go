@@ -2,6 +2,7 @@ package airside
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"io"
 	"log/slog"
@@ -70,12 +71,13 @@ func (x *Exchange) BodyErr() error {
 // ReadBody reads the whole request body, at most n bytes of it, and keeps it:
 // x.Request.Body can be read as if nothing had happened. It may be called again
 // at no cost. The bytes are shared and must not be changed. It fails with
-// [TooLarge], or with what is wrong with the client.
+// [TooLarge], with what is wrong with the client, or with the cause of the end of
+// the exchange's context, such as a time-out.
 func (x *Exchange) ReadBody(n int64) ([]byte, error) {
 	if x.body == nil {
 		return nil, nil
 	}
-	b, err := x.body.whole(n)
+	b, err := x.body.whole(x.Context(), n)
 	if err != nil {
 		return nil, err
 	}
@@ -139,6 +141,23 @@ func (x *Exchange) Save() (restore func() bool) {
 	}
 }
 
+// Awaiting returns a function that says whether somebody is waiting for the client
+// to send more of the request body. It may be called from any goroutine.
+func (x *Exchange) Awaiting() func() bool {
+	r := x.body
+	if r == nil {
+		return func() bool { return false }
+	}
+	return func() bool {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		return r.busy
+	}
+}
+
+// A waker is a source whose reading can be ended from without: then it fails.
+type waker interface{ Wake() }
+
 // A replay is the body of a request with the memory that retries need. Readers
 // see it through views, of which only the newest is alive.
 type replay struct {
@@ -186,7 +205,7 @@ func (r *replay) rewind(req *http.Request) bool {
 }
 
 // whole reads to the end, at most n bytes, and keeps everything.
-func (r *replay) whole(n int64) ([]byte, error) {
+func (r *replay) whole(ctx context.Context, n int64) ([]byte, error) {
 	r.mu.Lock()
 	if r.lost || r.keep == 0 && r.read > 0 {
 		r.mu.Unlock()
@@ -206,9 +225,15 @@ func (r *replay) whole(n int64) ([]byte, error) {
 		r.rec = make([]byte, 0, min(r.length, 1<<20))
 	}
 	r.mu.Unlock()
+	if w, ok := r.src.(waker); ok {
+		defer context.AfterFunc(ctx, w.Wake)()
+	}
 	var chunk [4 << 10]byte
 	for {
 		_, err := all.Read(chunk[:])
+		if err != nil && !errors.Is(err, io.EOF) && ctx.Err() != nil {
+			return nil, context.Cause(ctx)
+		}
 		if int64(all.off) > n {
 			return nil, tooLarge(n)
 		}

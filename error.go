@@ -35,8 +35,8 @@ const (
 	Timeout          Code = "timeout" // the agent took too long
 )
 
-// StatusClientClosed is the status in the log for a client that went away. It
-// is never sent. The number is nginx's.
+// StatusClientClosed is the status in the log for a client that went away. Nobody
+// is there to receive it. The number is nginx's.
 const StatusClientClosed = 499
 
 // Status is the HTTP status of c; 500 for a code that is not one of the list.

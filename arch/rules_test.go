@@ -1,9 +1,12 @@
 package arch
 
 import (
+	"bytes"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"testing/fstest"
@@ -71,7 +74,7 @@ func TestRulesCanFail(t *testing.T) {
 					want = strings.Split(strings.TrimSpace(string(f.Data)), "\n")
 					continue
 				}
-				fsys[f.Name] = &fstest.MapFile{Data: f.Data}
+				fsys[f.Name] = &fstest.MapFile{Data: lengthen(f.Data)}
 			}
 			if len(want) == 0 {
 				t.Fatal("the fixture wants nothing: it cannot show that the rule fails")
@@ -88,6 +91,20 @@ func TestRulesCanFail(t *testing.T) {
 			}
 		})
 	}
+}
+
+var gap = regexp.MustCompile(`(?m)^\.\.\. (\d+) empty lines\n`)
+
+// lengthen puts empty lines in the place of a line "... N empty lines", so that a
+// fixture may be long without being so.
+func lengthen(text []byte) []byte {
+	return gap.ReplaceAllFunc(text, func(line []byte) []byte {
+		n, err := strconv.Atoi(string(gap.FindSubmatch(line)[1]))
+		if err != nil {
+			return line
+		}
+		return bytes.Repeat([]byte("\n"), n)
+	})
 }
 
 // TestFixturesAreUsed proves that no fixture lies about without a rule.

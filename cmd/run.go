@@ -66,11 +66,8 @@ func (p *program) run(ctx context.Context, o runOptions) error {
 	log.SetFlags(0)
 	log.SetOutput(libraries{r.log})
 	r.app = app.New(r.log)
-	if err := r.app.Apply(c); err != nil {
+	if err := r.apply(c); err != nil {
 		return err
-	}
-	if err := r.follow(c); err != nil {
-		return errors.Join(err, r.app.Shutdown(ctx))
 	}
 	r.announce(ctx, c)
 	r.loop(ctx)
@@ -107,35 +104,74 @@ func logLevel(c *config.Config) slog.Level {
 	return l
 }
 
-// follow brings what is not part of a generation in line with c: the admin address,
-// the log level, and the files that are watched.
-func (r *runner) follow(c *config.Config) error {
-	r.level.Set(logLevel(c))
-	address := c.Admin.Address
+// A change is what is not part of a generation, prepared for a configuration: the
+// admin address and the files to be watched.
+type change struct {
+	admin   *admin.Server // nil if the address stays, or is off
+	address string
+	watcher *watch.Watcher
+}
+
+// prepare opens what c asks for, so that a configuration that cannot be served whole
+// is refused whole.
+func (r *runner) prepare(c *config.Config) (*change, error) {
+	n := &change{address: c.Admin.Address}
 	if c.Admin.Off {
-		address = ""
+		n.address = ""
 	}
-	if address != r.address {
-		if err := r.moveAdmin(address); err != nil {
-			return err
+	var err error
+	if n.address != r.address && n.address != "" {
+		if n.admin, err = admin.Listen(r.app, n.address, r.log); err != nil {
+			return nil, err
 		}
 	}
 	if !r.options.watch {
-		return nil
+		return n, nil
 	}
-	if r.watcher != nil {
-		_ = r.watcher.Close() // it is replaced whatever it says
-	}
-	w, err := watch.Files(append([]string{absolute(r.options.file)}, c.Files()...), func() {
+	n.watcher, err = watch.Files(append([]string{absolute(r.options.file)}, c.Files()...), func() {
 		select {
 		case r.changed <- struct{}{}:
 		default: // one is waiting already
 		}
 	})
 	if err != nil {
+		n.discard()
+		return nil, err
+	}
+	return n, nil
+}
+
+// discard closes what was prepared.
+func (n *change) discard() {
+	if n.admin != nil {
+		_ = n.admin.Close() // nothing has used it
+	}
+	if n.watcher != nil {
+		_ = n.watcher.Close()
+	}
+}
+
+// apply puts c into force, with all that it asks for, or leaves everything as it is.
+func (r *runner) apply(c *config.Config) error {
+	n, err := r.prepare(c)
+	if err != nil {
 		return err
 	}
-	r.watcher = w
+	if err := r.app.Apply(c); err != nil {
+		n.discard()
+		return err
+	}
+	r.level.Set(logLevel(c))
+	if n.address != r.address {
+		if r.admin != nil {
+			_ = r.admin.Close() // whoever asked it something asks again
+		}
+		r.admin, r.address = n.admin, n.address
+	}
+	if r.watcher != nil {
+		_ = r.watcher.Close() // it is replaced, whatever it says
+	}
+	r.watcher = n.watcher
 	return nil
 }
 
@@ -144,21 +180,6 @@ func absolute(file string) string {
 		return a
 	}
 	return file
-}
-
-func (r *runner) moveAdmin(address string) error {
-	var next *admin.Server
-	if address != "" {
-		var err error
-		if next, err = admin.Listen(r.app, address, r.log); err != nil {
-			return err
-		}
-	}
-	if r.admin != nil {
-		_ = r.admin.Close() // whoever asked it something asks again
-	}
-	r.admin, r.address = next, address
-	return nil
 }
 
 // announce says where the gateway listens, and warns of what is open to everybody.
@@ -198,10 +219,7 @@ func (r *runner) loop(ctx context.Context) {
 func (r *runner) reload(ctx context.Context) {
 	c, err := app.Load(r.options.file)
 	if err == nil {
-		err = r.app.Apply(c)
-	}
-	if err == nil {
-		err = r.follow(c)
+		err = r.apply(c)
 	}
 	if err == nil {
 		r.log.LogAttrs(ctx, slog.LevelInfo, "configuration loaded", slog.String("config", r.options.file), slog.String("hash", c.Hash()))

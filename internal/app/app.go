@@ -17,10 +17,11 @@ import (
 
 // An App is a gateway with its listeners.
 type App struct {
-	log     *slog.Logger
-	gateway *gateway
-	edge    *edge.Server
-	ready   atomic.Bool
+	log      *slog.Logger
+	gateway  *gateway
+	edge     *edge.Server
+	ready    atomic.Bool // a configuration is in force
+	stopping atomic.Bool
 
 	mu      sync.Mutex // serializes Apply and Shutdown
 	stopped bool
@@ -107,7 +108,7 @@ func (a *App) Applied() *Applied { return a.applied.Load() }
 
 // Ready reports whether new requests are welcome: a configuration is in force, and
 // the gateway is not about to stop.
-func (a *App) Ready() bool { return a.ready.Load() }
+func (a *App) Ready() bool { return a.ready.Load() && !a.stopping.Load() }
 
 // Addrs returns the open addresses by the address of the configuration.
 func (a *App) Addrs() map[string]net.Addr { return a.edge.Addrs() }
@@ -120,7 +121,7 @@ const linger = time.Second
 // client away, then the addresses are closed, and what is under way may end within
 // the grace of the configuration. An error says that some did not.
 func (a *App) Shutdown(ctx context.Context) error {
-	a.ready.Store(false)
+	a.stopping.Store(true)
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if a.stopped {

@@ -63,7 +63,7 @@ func (b *builder) build() error {
 	b.global = b.chain(b.config.Use, "use")
 	entries := make([]route.Entry, 0, len(b.config.Routes))
 	for i := range b.config.Routes {
-		entries = append(entries, b.route(i, &b.config.Routes[i]))
+		entries = append(entries, b.route(&b.config.Routes[i]))
 	}
 	table, err := route.New(entries)
 	b.tableErrors(err)
@@ -102,10 +102,10 @@ func (b *builder) rest() {
 }
 
 // route compiles the route at index i.
-func (b *builder) route(i int, rc *config.Route) route.Entry {
+func (b *builder) route(rc *config.Route) route.Entry {
 	where := "routes." + rc.Name
-	if rc.Name == "" {
-		where = fmt.Sprintf("routes[%d]", i)
+	if rc.Name == "" { // what it matches stays the same where its place in the file does not
+		where = fmt.Sprintf("routes(%s %s %s %v %v %q)", strings.Join(rc.Host, ","), rc.Path, strings.Join(rc.Method, ","), rc.Headers, rc.Query, rc.When)
 	}
 	r := &compiled{name: routeName(rc)}
 	r.protocol, _ = airside.ProtocolByName(rc.Protocol) // the configuration has checked that there is one

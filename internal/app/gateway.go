@@ -61,10 +61,11 @@ func (g *gateway) Handle(x *airside.Exchange) (*http.Response, error) {
 func (g *gateway) acquire() *generation {
 	for {
 		gen := g.live.Load()
-		if gen.users.Add(1) > 0 {
-			return gen
-		}
-		gen.users.Add(-1) // retired between Load and Add
+		for n := gen.users.Load(); n >= 0; n = gen.users.Load() {
+			if gen.users.CompareAndSwap(n, n+1) {
+				return gen
+			}
+		} // retired between the loads: there is another one
 	}
 }
 

@@ -45,18 +45,24 @@ func newGeneration(g *gateway, c *config.Config) (*generation, error) {
 
 func (gen *generation) release() {
 	if gen.users.Add(-1) == retired {
-		gen.g.mu.Lock()
-		defer gen.g.mu.Unlock()
-		gen.close()
+		gen.finish()
 	}
 }
 
 func (gen *generation) retire() {
 	if gen.users.Add(retired) == retired {
+		gen.finish()
+	}
+}
+
+// finish closes the generation without keeping the last exchange waiting. The
+// gateway waits for it, by drain.
+func (gen *generation) finish() {
+	go func() {
 		gen.g.mu.Lock()
 		defer gen.g.mu.Unlock()
 		gen.close()
-	}
+	}()
 }
 
 // close is called with g.mu held, once.

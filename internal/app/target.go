@@ -10,6 +10,7 @@ import (
 
 	"github.com/airside-gateway/airside"
 	"github.com/airside-gateway/airside/internal/config"
+	"github.com/airside-gateway/airside/internal/pool"
 )
 
 // A target is an upstream with its name, which the log shows.
@@ -167,8 +168,10 @@ func passOver(x *airside.Exchange, h *target, resp *http.Response, err error) bo
 		return h.FallbackOn(resp.StatusCode)
 	}
 	switch airside.AsError(err).Code {
-	case airside.UpstreamFailed, airside.Unavailable, airside.Timeout:
+	case airside.Unavailable, airside.Timeout:
 		return true
+	case airside.UpstreamFailed: // it may have done what was asked before it failed
+		return pool.NothingSent(err) || pool.Repeatable(x.Request)
 	default:
 		return false
 	}

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"os"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/airside-gateway/airside"
@@ -23,6 +24,8 @@ type body struct {
 	length  int64           // as announced; -1 unknown
 	waits   bool            // the client sends nothing before it is asked to (100-continue)
 
+	answered atomic.Bool // the answer has begun: it goes on whatever becomes of the body
+
 	mu       sync.Mutex // held while rc is read
 	n        int64
 	eof      bool
@@ -36,7 +39,7 @@ func (e *exchange) openBody(r *http.Request) {
 	if r.Body == nil || r.Body == http.NoBody {
 		return
 	}
-	ctl := http.NewResponseController(e.w)
+	ctl := e.ctl
 	if r.ProtoMajor == 1 {
 		_ = ctl.EnableFullDuplex() // an engine that cannot is full duplex anyway
 	}
@@ -44,7 +47,7 @@ func (e *exchange) openBody(r *http.Request) {
 		rc: r.Body, ctl: ctl, ctx: r.Context(),
 		length: r.ContentLength, waits: r.Header.Get("Expect") != "",
 	}
-	e.body.silence = alarm{after: e.listener.Limits.BodyTimeout, ring: e.body.wake}
+	e.body.silence = alarm{after: e.listener.Limits.BodyTimeout, ring: e.body.ring}
 	r.Body = e.body
 }
 
@@ -72,8 +75,16 @@ func (b *body) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// wake ends a read that is under way.
-func (b *body) wake() { _ = b.ctl.SetReadDeadline(past) } // an engine without deadlines bounds the connection as a whole
+// ring is what happens when the client is silent for too long. It ends the read, and
+// with net/http the connection; so an answer that has begun is not to be cut for it.
+func (b *body) ring() {
+	if !b.answered.Load() {
+		b.Wake()
+	}
+}
+
+// Wake ends a read that is under way.
+func (b *body) Wake() { _ = b.ctl.SetReadDeadline(past) } // an engine without deadlines bounds the connection as a whole
 
 // fault says whose fault it is that the body cannot be read: always the client's.
 func (b *body) fault(err error) error {
@@ -106,7 +117,7 @@ func (b *body) settle() bool {
 	if b.eof || b.n > 0 || b.waits || b.length < 0 || b.length > drainable {
 		return b.eof
 	}
-	limit := alarm{after: drainTime, ring: b.wake}
+	limit := alarm{after: drainTime, ring: b.Wake}
 	limit.arm()
 	n, err := io.Copy(io.Discard, io.LimitReader(b.rc, drainable+1))
 	limit.disarm()
@@ -115,10 +126,17 @@ func (b *body) settle() bool {
 	return b.eof
 }
 
+// ended reports whether the body was read to its end.
+func (b *body) ended() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.eof
+}
+
 // detach ends the reading of the body and returns how much of it was read.
 func (b *body) detach() int64 {
 	if !b.mu.TryLock() {
-		b.wake()
+		b.Wake()
 		b.mu.Lock()
 	}
 	defer b.mu.Unlock()

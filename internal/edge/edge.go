@@ -25,51 +25,75 @@ type Settings struct {
 // it but [http.ErrAbortHandler], by which an answer that cannot be finished is
 // cut.
 func (s *Server) serve(l *Listener, w http.ResponseWriter, r *http.Request) {
-	e := &exchange{server: s, listener: l, w: w, start: time.Now(), head: r.Method == http.MethodHead, major: r.ProtoMajor}
+	e := &exchange{
+		server: s, listener: l, w: w, ctl: http.NewResponseController(w), base: r.Context(),
+		start: time.Now(), head: r.Method == http.MethodHead, major: r.ProtoMajor,
+	}
 	e.openBody(r)
 	e.x = airside.NewExchange(r, s.Log)
 	e.x.LimitBody(l.Limits.Body)
 	e.x.Protocol = s.Fallback
+	cut := e.answer()
+	e.finish(cut)
+	if cut != nil {
+		panic(http.ErrAbortHandler)
+	}
+	e.leave()
+}
+
+// answer has the request answered and sends the answer. The error says that it was
+// cut short. A panic is one, wherever it comes from.
+func (e *exchange) answer() (cut error) {
+	defer func() {
+		if p := recover(); p != nil {
+			cut = e.panicked(p)
+		}
+	}()
 	resp, err := e.handle()
 	if err != nil {
 		resp = e.fail(err)
 	}
 	e.status, e.failed = resp.StatusCode, err
-	cut := e.send(resp)
-	e.finish(cut)
-	if cut != nil {
-		panic(http.ErrAbortHandler)
-	}
+	return e.send(resp)
+}
+
+func (e *exchange) panicked(p any) error {
+	e.x.Log.LogAttrs(e.server.ctx, slog.LevelError, "panic", slog.String("id", e.x.ID),
+		slog.Any("value", p), slog.String("stack", string(debug.Stack())))
+	return errPanic
 }
 
 // An exchange is what the edge knows of an [airside.Exchange] beyond it.
 type exchange struct {
-	server   *Server
-	listener *Listener
-	w        http.ResponseWriter
-	x        *airside.Exchange
-	body     *body
-	start    time.Time
-	status   int   // as sent
-	failed   error // why the answer is an error, or ends in one
-	sent     int64
-	major    int  // version of HTTP that the client speaks
-	head     bool // the client asked by HEAD, whatever policies made of it
-	informed int  // 1xx answers passed on
+	server    *Server
+	listener  *Listener
+	w         http.ResponseWriter
+	ctl       *http.ResponseController
+	base      context.Context // of the request as it came: ends when the client leaves
+	x         *airside.Exchange
+	body      *body
+	start     time.Time
+	status    int   // as sent
+	failed    error // why the answer is an error, or ends in one
+	sent      int64
+	major     int             // version of HTTP that the client speaks
+	head      bool            // the client asked by HEAD, whatever policies made of it
+	announced map[string]bool // trailers that the head of the answer named
+	switched  bool            // the connection speaks another protocol now
 
 	method, host, path string // for the log, as they came
 }
 
 var errNoAnswer = errors.New("edge: the handler returned neither an answer nor an error")
 
+var errPanic = errors.New("edge: a panic")
+
 // handle makes the request canonical and has it answered. A panic becomes an
 // error.
 func (e *exchange) handle() (resp *http.Response, err error) {
 	defer func() {
 		if p := recover(); p != nil {
-			e.x.Log.LogAttrs(context.Background(), slog.LevelError, "panic",
-				slog.Any("value", p), slog.String("stack", string(debug.Stack())))
-			resp, err = nil, airside.Errorf(airside.Internal, "")
+			resp, err = nil, airside.Errorf(airside.Internal, "").Because(e.panicked(p))
 		}
 	}()
 	if err := e.admit(); err != nil {
@@ -85,11 +109,12 @@ func (e *exchange) handle() (resp *http.Response, err error) {
 	return resp, err
 }
 
-// fail phrases err in the client's protocol.
+// fail phrases err in the client's protocol. What failed after the client had left
+// is the client's doing, and so it is logged.
 func (e *exchange) fail(err error) *http.Response {
 	ae := airside.AsError(err)
-	if e.x.Request.Context().Err() != nil && ae.Code.Status() >= 500 {
-		ae = &airside.Error{Code: airside.Canceled, Err: err} // whoever left need not know what failed then
+	if e.base.Err() != nil && ae.Code.Status() >= 500 {
+		ae = &airside.Error{Code: airside.Canceled, Err: err}
 	}
 	return e.x.Protocol.Fail(e.x, ae)
 }
@@ -100,8 +125,28 @@ func (e *exchange) finish(cut error) {
 	if e.body != nil {
 		o.Received = e.body.detach()
 	}
+	defer func() {
+		if p := recover(); p != nil {
+			_ = e.panicked(p) // of a function that was to run at the end
+		}
+		e.server.access(e, o)
+	}()
 	e.x.Finish(o)
-	e.server.access(e, o)
+}
+
+// leave bounds what net/http does on an HTTP/1 connection after the exchange: it
+// reads what is left of the request and sends what is left of the answer. It takes
+// the deadlines away itself before the next request.
+func (e *exchange) leave() {
+	if e.major != 1 || e.switched {
+		return
+	}
+	if e.body != nil && !e.body.ended() {
+		_ = e.ctl.SetReadDeadline(time.Now().Add(drainTime)) // an engine without deadlines bounds the connection as a whole
+	}
+	if d := e.listener.Limits.WriteTimeout; d > 0 {
+		_ = e.ctl.SetWriteDeadline(time.Now().Add(d))
+	}
 }
 
 // access writes the one line of the exchange. What a client sent is logged as it

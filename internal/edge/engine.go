@@ -49,6 +49,7 @@ func (k *socket) newEngine(l *Listener) *running {
 			PingTimeout:          15 * time.Second,
 			WriteByteTimeout:     l.Limits.WriteTimeout,
 		},
+		BaseContext: func(net.Listener) context.Context { return k.server.ctx },
 		ConnState: func(c net.Conn, state http.ConnState) {
 			r.count(state)
 			k.server.census.change(c, state)

@@ -48,7 +48,7 @@ func (l *Listener) trusts(a netip.Addr) bool {
 // read anew for each request or connection.
 func (l *Listener) sameEngine(m *Listener) bool {
 	return l.HTTP1 == m.HTTP1 && l.HTTP2 == m.HTTP2 && l.Limits.Headers == m.Limits.Headers &&
-		l.Limits.Idle == m.Limits.Idle && l.Limits.HeaderTimeout == m.Limits.HeaderTimeout && (l.TLS == nil) == (m.TLS == nil)
+		l.Limits.Idle == m.Limits.Idle && l.Limits.WriteTimeout == m.Limits.WriteTimeout && l.Limits.HeaderTimeout == m.Limits.HeaderTimeout && (l.TLS == nil) == (m.TLS == nil)
 }
 
 // A socket is an open address. Its listener's settings, and the engine that serves
@@ -106,6 +106,7 @@ func (k *socket) accept() {
 	for delay := time.Duration(0); ; {
 		c, err := k.ln.Accept()
 		if errors.Is(err, net.ErrClosed) || isTimeout(err) {
+			_ = k.ln.Close()
 			_ = k.live.Load().conns.Close()
 			return
 		}
@@ -131,8 +132,7 @@ func isTimeout(err error) bool {
 func (k *socket) take(raw net.Conn) {
 	l := k.live.Load()
 	if limit := l.Limits.Connections; limit > 0 && k.open.Load() >= int64(limit) {
-		_ = raw.Close() // the client sees a reset, and a balancer asks elsewhere
-		k.server.refused.Add(1)
+		_ = raw.Close() // the client sees it, and a balancer asks elsewhere
 		return
 	}
 	k.open.Add(1)
@@ -159,24 +159,17 @@ func (k *socket) take(raw net.Conn) {
 func (k *socket) close() {
 	const backlog = 20 * time.Millisecond
 	if t, ok := k.ln.(*net.TCPListener); ok && t.SetDeadline(time.Now().Add(backlog)) == nil {
-		return // accept ends by the deadline, and finish closes the address
+		return // accept ends by the deadline, and closes the address
 	}
 	_ = k.ln.Close()
 }
 
-// finishAccepting waits until the last connection has been handed over, and closes
-// the address.
-func (k *socket) finishAccepting() {
-	k.taking.Wait()
-	_ = k.ln.Close()
-}
+// finishAccepting waits until the last connection has been handed over and the
+// address is free again.
+func (k *socket) finishAccepting() { k.taking.Wait() }
 
 // spent reports whether a closed address has served its last connection.
 func (k *socket) spent() bool {
-	if k.open.Load() > 0 {
-		return false
-	}
-	k.finishAccepting()
 	if k.open.Load() > 0 {
 		return false
 	}

@@ -41,6 +41,9 @@ func (e *exchange) admit() error {
 	if err := canon.Headers(r.Header, nil); err != nil {
 		return invalid(err)
 	}
+	if err := checkTrailers(r); err != nil {
+		return err
+	}
 	upgrade, err := canon.StripHopByHop(r.Header)
 	if err != nil {
 		return invalid(err)
@@ -48,10 +51,26 @@ func (e *exchange) admit() error {
 	if err := e.forwarded(peer, trusted); err != nil {
 		return err
 	}
-	if upgrade != "" && r.ProtoMajor == 1 {
+	if upgrade != "" && r.ProtoMajor == 1 && e.body == nil { // a body and what follows an upgrade cannot be told apart on a connection that is handed over
 		r.Header.Set("Upgrade", upgrade)
 	}
 	r.Header.Set(requestID, x.ID)
+	return nil
+}
+
+// checkTrailers refuses trailers that announce what a client may not say in a header
+// either: an agent may take the one for the other.
+func checkTrailers(r *http.Request) error {
+	if len(r.Trailer) == 0 {
+		return nil
+	}
+	announced := make(http.Header, len(r.Trailer))
+	for k := range r.Trailer {
+		announced[k] = []string{""}
+	}
+	if canon.StripForwarded(announced); len(announced) != len(r.Trailer) {
+		return airside.Errorf(airside.Invalid, "the request announces a trailer that only the gateway may send as a header")
+	}
 	return nil
 }
 
@@ -189,21 +208,23 @@ func (e *exchange) redirect() *http.Response {
 	return web.Response(e.x, http.StatusPermanentRedirect, h, nil)
 }
 
-// maxInformed bounds the 1xx answers that one exchange passes on: RFC 9110 has no
-// bound, and an agent must not be able to keep a client busy with them.
-const maxInformed = 16
-
-// inform sends a 1xx answer ahead of the real one.
+// inform sends a 1xx answer ahead of the real one. How many of them an agent may
+// send, the upstream bounds.
 func (e *exchange) inform(status int, h http.Header) {
-	if status <= 101 || status > 199 || e.informed == maxInformed || e.x.Request.ProtoMajor == 1 && e.x.Request.ProtoMinor == 0 {
+	if status <= 101 || status > 199 || e.x.Request.ProtoMajor == 1 && e.x.Request.ProtoMinor == 0 {
 		return
 	}
-	e.informed++
 	out := e.w.Header()
 	maps.Copy(out, h)
+	slow := alarm{after: e.listener.Limits.WriteTimeout, ring: e.hangUp}
+	slow.arm()
 	e.w.WriteHeader(status)
+	slow.disarm()
 	clear(out)
 }
+
+// hangUp ends a write that is under way, and those to come.
+func (e *exchange) hangUp() { _ = e.ctl.SetWriteDeadline(past) } // an engine without deadlines bounds the connection as a whole
 
 // Canonical makes r, which is as a server receives it, canonical as the first of ls
 // that serves its scheme would, and returns the exchange. It is for explaining what

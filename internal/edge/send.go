@@ -51,6 +51,10 @@ func (e *exchange) send(resp *http.Response) error {
 func (e *exchange) trailers(resp *http.Response) {
 	h := e.w.Header()
 	for k, v := range resp.Trailer {
+		if e.announced[k] {
+			h[k] = v // not added to: the head may have had a header of that name
+			continue
+		}
 		for _, s := range v {
 			h.Add(http.TrailerPrefix+k, s)
 		}
@@ -89,6 +93,10 @@ func (e *exchange) header(resp *http.Response) {
 	}
 	for k := range resp.Trailer {
 		h.Add("Trailer", k)
+		if e.announced == nil {
+			e.announced = map[string]bool{}
+		}
+		e.announced[k] = true
 	}
 	if e.server.draining.Load() || e.body != nil && e.major == 1 && !e.body.settle() {
 		h.Set("Connection", "close")
@@ -109,7 +117,7 @@ func (e *exchange) relay(resp *http.Response) error {
 		defer bulks.Put(b)
 		buf = b[:]
 	}
-	out := newWriter(e.w, e.listener.Limits.WriteTimeout, resp.ContentLength < 0)
+	out := newWriter(e, resp.ContentLength < 0)
 	defer func() { e.sent = out.n }()
 	first := 0
 	if !out.flushes {
@@ -121,6 +129,9 @@ func (e *exchange) relay(resp *http.Response) error {
 			return &unsent{err}
 		}
 		first = n
+	}
+	if e.body != nil {
+		e.body.answered.Store(true)
 	}
 	e.w.WriteHeader(resp.StatusCode)
 	if out.flushes {
@@ -154,8 +165,9 @@ func (e *exchange) breakOff(err error) error {
 		e.status = resp.StatusCode
 		e.header(resp)
 		e.w.WriteHeader(resp.StatusCode)
-		var werr error
-		e.sent, werr = io.Copy(e.w, resp.Body)
+		out := newWriter(e, false)
+		_, werr := io.Copy(out, resp.Body)
+		e.sent = out.n
 		return werr
 	}
 	var words []byte
@@ -166,7 +178,8 @@ func (e *exchange) breakOff(err error) error {
 		return err
 	}
 	e.failed = err
-	n, werr := e.w.Write(words)
-	e.sent += int64(n)
+	out := newWriter(e, true)
+	_, werr := out.Write(words)
+	e.sent += out.n
 	return werr
 }

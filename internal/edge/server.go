@@ -20,7 +20,6 @@ type Server struct {
 	ctx      context.Context // ends when the server has stopped
 	cancel   context.CancelFunc
 	draining atomic.Bool
-	refused  atomic.Int64 // connections over a limit
 	engines  engines
 	census   census
 
@@ -126,6 +125,7 @@ func (c *Change) Commit() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.retired = slices.DeleteFunc(s.retired, (*socket).spent)
+	var gone []*socket
 	listed := map[string]bool{}
 	for _, l := range c.next {
 		listed[l.Address] = true
@@ -143,7 +143,11 @@ func (c *Change) Commit() {
 			k.stopWatch()
 			s.retired = append(s.retired, k)
 			delete(s.sockets, addr)
+			gone = append(gone, k)
 		}
+	}
+	for _, k := range gone { // so that the address can be opened again by the next change
+		k.finishAccepting()
 	}
 }
 
@@ -189,10 +193,10 @@ func (s *Server) Shutdown(ctx context.Context, linger time.Duration) error {
 		k.finishAccepting()
 	}
 	err := errors.Join(s.engines.shutdown(ctx, s.Log), s.endTunnels(ctx))
+	s.cancel() // what net/http does not notice to be cut, such as an upload that waits for the agent
 	for _, k := range sockets {
 		k.finish()
 	}
-	s.cancel()
 	return err
 }
 
@@ -232,6 +236,11 @@ func (s *Server) endTunnels(ctx context.Context) error {
 	}
 	s.tunnelMu.Lock()
 	n := len(s.tunnels)
+	if n == 0 {
+		s.tunnels = nil
+		s.tunnelMu.Unlock()
+		return nil
+	}
 	for c := range s.tunnels {
 		_ = c.Close()
 	}

@@ -53,31 +53,34 @@ func (t *TLS) config(s *Server, h1, h2 bool) (*tls.Config, error) {
 	if h1 {
 		protos = append(protos, "http/1.1")
 	}
+	if files := t.files(); len(files) > 0 {
+		w, err := watch.Files(files, func() { t.renew(s, protos) })
+		if err != nil {
+			return nil, err
+		}
+		t.watcher = w // before the files are read, so that no change is missed
+	}
 	conf, err := t.load(s, protos)
 	if err != nil {
+		t.stop()
 		return nil, err
 	}
-	t.live.Store(conf)
-	forever := &tls.Config{
+	t.live.CompareAndSwap(nil, conf)
+	return &tls.Config{
 		MinVersion: t.MinVersion, NextProtos: protos,
 		GetConfigForClient: func(*tls.ClientHelloInfo) (*tls.Config, error) { return t.live.Load(), nil },
-	}
-	if len(t.files()) == 0 {
-		return forever, nil
-	}
-	t.watcher, err = watch.Files(t.files(), func() {
-		conf, err := t.load(s, protos)
-		if err != nil {
-			s.Log.LogAttrs(s.ctx, slog.LevelError, "the renewed certificate is not valid; the old one stays", slog.Any("err", err))
-			return
-		}
-		t.live.Store(conf)
-		s.Log.LogAttrs(s.ctx, slog.LevelInfo, "certificates renewed", slog.Int("pairs", len(conf.Certificates)))
-	})
+	}, nil
+}
+
+// renew takes changed files, if they are valid.
+func (t *TLS) renew(s *Server, protos []string) {
+	conf, err := t.load(s, protos)
 	if err != nil {
-		return nil, err
+		s.Log.LogAttrs(s.ctx, slog.LevelError, "the renewed certificate is not valid; the old one stays", slog.Any("err", err))
+		return
 	}
-	return forever, nil
+	t.live.Store(conf)
+	s.Log.LogAttrs(s.ctx, slog.LevelInfo, "certificates renewed", slog.Int("pairs", len(conf.Certificates)))
 }
 
 func (t *TLS) files() []string {

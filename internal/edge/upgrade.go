@@ -22,10 +22,11 @@ func (e *exchange) switchProtocols(resp *http.Response) error {
 	if !ok || e.major != 1 {
 		return &unsent{airside.Errorf(airside.UpstreamFailed, "the agent switched protocols where it cannot")}
 	}
-	client, rw, err := http.NewResponseController(e.w).Hijack()
+	client, rw, err := e.ctl.Hijack()
 	if err != nil {
 		return &unsent{fmt.Errorf("taking over the connection: %w", err)}
 	}
+	e.switched = true
 	defer func() { _ = client.Close() }() // both ends are done
 	if !e.server.adopt(client) {
 		return nil
@@ -35,7 +36,10 @@ func (e *exchange) switchProtocols(resp *http.Response) error {
 	if err := e.writeSwitch(rw.Writer, resp); err != nil {
 		return nil //nolint:nilerr // the client is gone: there is nobody to cut off
 	}
-	e.join(client, rw.Reader, agent)
+	// What was read ahead comes first; then the connection itself, since the reader of
+	// net/http would take the end of the client's side for the end of the exchange.
+	ahead := io.LimitReader(rw.Reader, int64(rw.Reader.Buffered()))
+	e.join(client, io.MultiReader(ahead, client), agent)
 	return nil
 }
 
@@ -64,6 +68,9 @@ func (e *exchange) join(client net.Conn, from io.Reader, agent io.ReadWriteClose
 	go func() {
 		defer close(ended)
 		_, _ = io.Copy(agent, from) // whichever side broke, this way is over
+		if half, ok := agent.(interface{ CloseWrite() error }); ok {
+			_ = half.CloseWrite()
+		}
 		last = time.AfterFunc(lastWords, func() {
 			_ = client.SetWriteDeadline(past)
 			_ = agent.Close()

@@ -45,10 +45,8 @@ type writer struct {
 	n       int64
 }
 
-func newWriter(w http.ResponseWriter, timeout time.Duration, flushes bool) *writer {
-	ctl := http.NewResponseController(w)
-	ring := func() { _ = ctl.SetWriteDeadline(past) } // an engine without deadlines bounds the connection as a whole
-	return &writer{w: w, ctl: ctl, slow: alarm{after: timeout, ring: ring}, flushes: flushes}
+func newWriter(e *exchange, flushes bool) *writer {
+	return &writer{w: e.w, ctl: e.ctl, slow: alarm{after: e.listener.Limits.WriteTimeout, ring: e.hangUp}, flushes: flushes}
 }
 
 // copy copies src until its end. Errors of src are returned as they are, those of

@@ -141,9 +141,9 @@ func clientFault(ctx context.Context, err error) error {
 	return airside.Errorf(airside.Invalid, "the request body ended early or is malformed").Because(err)
 }
 
-// idempotent reports whether a request may be sent twice: its method says so (RFC
+// Repeatable reports whether a request may be sent twice: its method says so (RFC
 // 9110 section 9.2.2), or its sender does by an Idempotency-Key.
-func idempotent(r *http.Request) bool {
+func Repeatable(r *http.Request) bool {
 	switch r.Method {
 	case http.MethodGet, http.MethodHead, http.MethodOptions, http.MethodPut, http.MethodDelete, http.MethodTrace:
 		return true

@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/airside-gateway/airside"
+	"github.com/airside-gateway/airside/proto/web"
 )
 
 // hopByHop are the headers that are about one connection, RFC 9110 section 7.6.1,
@@ -18,8 +19,11 @@ var hopByHop = [...]string{
 }
 
 // framing are the fields that may not stand in a trailer, RFC 9110 section 6.5.1,
-// since they say how the message is read.
-var framing = [...]string{"Content-Length", "Host", "Content-Encoding", "Content-Type", "Content-Range", "Te"}
+// since they say how the message is read, or who sends it.
+var framing = [...]string{
+	"Content-Length", "Host", "Content-Encoding", "Content-Type", "Content-Range", "Te", "Expect", "Range",
+	"Authorization", "Cookie", "Set-Cookie", "Idempotency-Key",
+}
 
 // request makes what is sent to m out of the request of x, which stays as it is:
 // the head is copied, the values of its headers are shared. Upgrade is the protocol
@@ -29,7 +33,7 @@ func (p *Pool) request(x *airside.Exchange, m *member, upgrade string) (*http.Re
 	out := &http.Request{
 		Method: in.Method, URL: m.join(in.URL),
 		Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
-		Header: m.header(in, upgrade), Host: p.host, Trailer: in.Trailer,
+		Header: m.header(in, upgrade), Host: p.host,
 	}
 	switch p.host {
 	case HostUpstream:
@@ -37,14 +41,17 @@ func (p *Pool) request(x *airside.Exchange, m *member, upgrade string) (*http.Re
 	case HostPreserve:
 		out.Host = in.Host
 	}
+	if in.Body == nil || in.Body == http.NoBody || in.ContentLength == 0 {
+		return out, nil
+	}
 	for k := range in.Trailer {
-		if forbidden(k) {
+		if forbidden(k) || named(out.Header, k) {
 			return nil, airside.Errorf(airside.Invalid, "the request announces the trailer %.64s, which may not be one", k)
 		}
-	}
-	if in.Body == nil || in.Body == http.NoBody || in.ContentLength == 0 {
-		out.Trailer = nil
-		return out, nil
+		if out.Trailer == nil {
+			out.Trailer = http.Header{}
+		}
+		out.Trailer[k] = nil
 	}
 	out.ContentLength = in.ContentLength
 	if len(in.Trailer) > 0 || in.ContentLength < 0 {
@@ -52,6 +59,29 @@ func (p *Pool) request(x *airside.Exchange, m *member, upgrade string) (*http.Re
 		out.TransferEncoding = []string{"chunked"} // also for methods that usually have no body
 	}
 	return out, nil
+}
+
+// named reports whether h has the name, in any spelling that an agent may take for
+// it: a trailer must not say again, and otherwise, what a header has said.
+func named(h http.Header, name string) bool {
+	for k := range h {
+		if web.Alias(k, name) {
+			return true
+		}
+	}
+	return false
+}
+
+// trailers copies the trailers that were announced, when the body has ended. Those
+// that come unannounced stay behind: nobody has looked at their names.
+func trailers(out, in http.Header) {
+	for k := range out {
+		for _, v := range in[k] {
+			if web.FieldValue(v) {
+				out[k] = append(out[k], v)
+			}
+		}
+	}
 }
 
 // join puts the base of the endpoint before a target. Both escaped forms go on byte
@@ -81,9 +111,9 @@ func (m *member) header(in *http.Request, upgrade string) http.Header {
 	for _, k := range hopByHop {
 		delete(h, k)
 	}
-	trailers := false
+	wants := false
 	if te, ok := h["Te"]; ok {
-		if trailers = strings.Contains(strings.ToLower(strings.Join(te, ",")), "trailers"); trailers {
+		if wants = strings.Contains(strings.ToLower(strings.Join(te, ",")), "trailers"); wants {
 			h["Te"] = []string{"trailers"}
 		} else {
 			delete(h, "Te")
@@ -92,13 +122,13 @@ func (m *member) header(in *http.Request, upgrade string) http.Header {
 	switch {
 	case upgrade != "":
 		h["Connection"], h["Upgrade"] = []string{"Upgrade"}, []string{upgrade}
-	case trailers && (m.protocol == H1 || m.protocol == Auto && m.scheme == "http"):
+	case wants && (m.protocol == H1 || m.protocol == Auto && m.scheme == "http"):
 		h["Connection"] = []string{"TE"} // RFC 9110 section 10.1.4
 	}
 	if _, ok := h["User-Agent"]; !ok {
 		h["User-Agent"] = nil // or net/http names itself
 	}
-	if _, ok := h["X-Idempotency-Key"]; !ok && idempotent(in) {
+	if _, ok := h["X-Idempotency-Key"]; !ok && Repeatable(in) {
 		h["X-Idempotency-Key"] = []string{} // is not sent, but makes net/http repeat what an idle connection swallowed
 	}
 	return h

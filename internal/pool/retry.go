@@ -166,7 +166,7 @@ func (r *retrier) handle(x *airside.Exchange, next airside.Handler) (*http.Respo
 // again decides whether what a try of the request gave makes another, and after which
 // pause. If it says so, the budget has been charged.
 func (r *retrier) again(first *http.Request, try int, resp *http.Response, err error) (time.Duration, bool) {
-	if try == r.Attempts || !r.wants(resp, err) || !idempotent(first) && !NothingSent(err) {
+	if try == r.Attempts || !r.wants(resp, err) || !Repeatable(first) && !NothingSent(err) {
 		return 0, false
 	}
 	pause, ok := r.pause(try, resp, err)

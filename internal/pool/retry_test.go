@@ -393,7 +393,7 @@ func TestRetryTotal(t *testing.T) {
 func TestIdempotent(t *testing.T) {
 	var got []string
 	for _, m := range []string{"GET", "HEAD", "OPTIONS", "PUT", "DELETE", "TRACE", "POST", "PATCH", "QUERY"} {
-		if idempotent(&http.Request{Method: m}) {
+		if Repeatable(&http.Request{Method: m}) {
 			got = append(got, m)
 		}
 	}

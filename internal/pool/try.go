@@ -64,16 +64,19 @@ func (t *try) run(p *Pool, m *member, end time.Time) (resp *http.Response, err e
 		return nil, err
 	}
 	if r.ContentLength != 0 {
-		if idempotent(r) {
+		if Repeatable(r) {
 			t.x.KeepBody(keptBody)
 		}
-		r.Body = t.upload(t.x.Request.Body, r.ContentLength)
+		r.Body = t.upload(r)
 	}
 	resp, err = m.engine.RoundTrip(t.ctx, r, call{upgrade: wants != "", inform: t.inform, abort: t.cancel, rewind: func() (body, bool) {
 		if !t.x.Rewind() {
 			return nil, false
 		}
-		return t.upload(t.x.Request.Body, r.ContentLength), true
+		for k := range r.Trailer {
+			r.Trailer[k] = nil
+		}
+		return t.upload(r), true
 	}})
 	if err != nil {
 		return nil, t.fault(err)

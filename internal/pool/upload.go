@@ -3,6 +3,7 @@ package pool
 import (
 	"errors"
 	"io"
+	"net/http"
 	"sync/atomic"
 )
 
@@ -12,12 +13,15 @@ import (
 type upload struct {
 	try    *try
 	body   io.ReadCloser
-	left   int64 // as announced; -1 unknown
+	left   int64  // as announced; -1 unknown
+	ended  func() // called when the body has ended well
 	closed atomic.Bool
 }
 
-func (t *try) upload(body io.ReadCloser, length int64) *upload {
-	return &upload{try: t, body: body, left: length}
+// upload makes the body of r, which sends that of the exchange on, and its trailers.
+func (t *try) upload(r *http.Request) *upload {
+	in := t.x.Request
+	return &upload{try: t, body: in.Body, left: r.ContentLength, ended: func() { trailers(r.Trailer, in.Trailer) }}
 }
 
 // Read reads what the client sends. A body that is not as long as was announced is
@@ -30,6 +34,9 @@ func (u *upload) Read(p []byte) (int, error) {
 	n, err := u.body.Read(p)
 	u.try.watch.sent()
 	if u.left < 0 {
+		if errors.Is(err, io.EOF) {
+			u.ended()
+		}
 		return n, err
 	}
 	u.left -= int64(n)

@@ -118,10 +118,10 @@ func (t *table) shard(k key) *shard { return &t.shards[k[0]%shards] }
 
 // take counts a request of k, or refuses it. A shard holds at most bound keys.
 func (t *table) take(k key, r *rate, bound int) verdict {
-	now := int64(time.Since(t.began))
 	s := t.shard(k)
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	now := int64(time.Since(t.began)) // under the lock: time must not run backwards for a key
 	i := s.find(k)
 	if s.slots[i].vacant() {
 		i = s.add(k, now, bound)
@@ -135,10 +135,10 @@ func (t *table) take(k key, r *rate, bound int) verdict {
 
 // look says how k stands without counting anything.
 func (t *table) look(k key, r *rate) verdict {
-	now := int64(time.Since(t.began))
 	s := t.shard(k)
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	now := int64(time.Since(t.began))
 	e := s.slots[s.find(k)] // a copy; a vacant one settles as full
 	e.settle(now, r)
 	return e.state(now, r)

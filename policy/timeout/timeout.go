@@ -37,7 +37,6 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"sync/atomic"
 	"time"
 
 	"github.com/airside-gateway/airside"
@@ -98,9 +97,9 @@ func handle(x *airside.Exchange, next airside.Handler, c Config) (*http.Response
 	x.OnDone(func(airside.Outcome) { w.release() })
 	x.Request = x.Request.WithContext(w)
 	defer func() { x.Request = x.Request.WithContext(parent) }() // a further try must not begin with a context that has ended
-	up := watchUpload(x.Request)
+	awaiting := x.Awaiting()
 	w.bound(c.Head, func() *airside.Error {
-		if up != nil && up.waiting.Load() {
+		if awaiting() {
 			return airside.Errorf(airside.RequestTimeout, "the request did not arrive within %s", c.Head)
 		}
 		return airside.Errorf(airside.Timeout, "the agent did not answer within %s", c.Head)
@@ -170,26 +169,4 @@ func (b *body) Read(p []byte) (int, error) {
 func (b *body) Close() error {
 	defer b.watch.release()
 	return b.ReadCloser.Close()
-}
-
-// An upload is a request body that knows whether somebody waits for the client.
-type upload struct {
-	io.ReadCloser
-	waiting atomic.Bool
-}
-
-// watchUpload puts an upload in the place of the body of r. Nil if there is none.
-func watchUpload(r *http.Request) *upload {
-	if r.Body == nil || r.Body == http.NoBody {
-		return nil
-	}
-	u := &upload{ReadCloser: r.Body}
-	r.Body = u
-	return u
-}
-
-func (u *upload) Read(p []byte) (int, error) {
-	u.waiting.Store(true)
-	defer u.waiting.Store(false)
-	return u.ReadCloser.Read(p)
 }

@@ -334,7 +334,7 @@ func (m *mod) assigned(n *named, field string) string {
 func given(left, right ast.Expr, field string) ast.Expr {
 	switch left := left.(type) {
 	case *ast.SelectorExpr:
-		if left.Sel.Name == field && simple(left.X) {
+		if left.Sel.Name == field && identifier(left.X) != "" {
 			return right
 		}
 	case *ast.StarExpr:
@@ -343,7 +343,7 @@ func given(left, right ast.Expr, field string) ast.Expr {
 			return nil
 		}
 		for _, e := range lit.Elts {
-			if kv, ok := e.(*ast.KeyValueExpr); ok && simple(kv.Key) && kv.Key.(*ast.Ident).Name == field {
+			if kv, ok := e.(*ast.KeyValueExpr); ok && identifier(kv.Key) == field {
 				return kv.Value
 			}
 		}
@@ -351,9 +351,12 @@ func given(left, right ast.Expr, field string) ast.Expr {
 	return nil
 }
 
-func simple(e ast.Expr) bool {
-	_, ok := e.(*ast.Ident)
-	return ok
+// identifier is the name that e is; empty for anything else.
+func identifier(e ast.Expr) string {
+	if id, ok := e.(*ast.Ident); ok {
+		return id.Name
+	}
+	return ""
 }
 
 // value writes e as in a file; empty if it is neither a literal nor a constant of
