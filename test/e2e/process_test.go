@@ -139,6 +139,13 @@ func (p *process) waitEnd(limit time.Duration) error {
 	}
 }
 
+// text is the log so far.
+func (p *process) text() string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.log.String()
+}
+
 func (p *process) lines(msg string) int {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -404,7 +411,7 @@ func TestReloadUnderLoad(t *testing.T) {
 		t.Errorf("%d failed, %d refused, %d streams cut: %v", f.failed.Load(), f.refused.Load(), f.cut.Load(), f.faults[:min(len(f.faults), 5)])
 	}
 	at := regexp.MustCompile(`"at":"[^"]*airside.yaml:\d+:\d+","err":"[^"]+`)
-	if got := len(at.FindAllString(p.log.String(), -1)); got < bad {
+	if got := len(at.FindAllString(p.text(), -1)); got < bad {
 		t.Errorf("%d refusals name line and reason, want %d", got, bad)
 	}
 }
