@@ -36,7 +36,7 @@ help: ## list the targets
 
 .PHONY: demo
 demo: ## run the clinic: a gateway and its sample agents, in one process
-	go run -tags $(TAGS) ./cmd/airside demo
+	@go build -tags $(TAGS) -o bin/airside-demo ./cmd/airside && exec bin/airside-demo demo
 
 .PHONY: build
 build: ## build the static binary bin/airside

@@ -32,6 +32,10 @@ type Exchange struct {
 	Caller   Caller       // who asks; zero until an authentication policy has run
 	Log      *slog.Logger // the gateway's; name ID in what is written about this exchange
 
+	// Failures are what went wrong before the answer came: tries that a retry or a
+	// fallback made good for. They are for the log.
+	Failures []error
+
 	// Inform sends an informational answer (1xx, but 100 and 101) to the client
 	// ahead of the real one. Nil where the client cannot be told.
 	Inform func(status int, h http.Header)

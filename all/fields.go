@@ -31,7 +31,7 @@ var described = []description{
 	{"github.com/airside-gateway/airside/internal/config.Clients", "CA", "A file with the certificates, in PEM, that must have signed those of clients."},
 	{"github.com/airside-gateway/airside/internal/config.Clients", "Optional", "`optional` admits clients without a certificate. One that is sent must be good."},
 	{"github.com/airside-gateway/airside/internal/config.Clients", "Require", "`require` refuses clients without a certificate."},
-	{"github.com/airside-gateway/airside/internal/config.Config", "Admin", "The address of the administration: metrics, health, and the live configuration; or off. The default is 127.0.0.1:9900."},
+	{"github.com/airside-gateway/airside/internal/config.Config", "Admin", "The address of the administration: health, readiness, and the live configuration; or off. The default is 127.0.0.1:9900."},
 	{"github.com/airside-gateway/airside/internal/config.Config", "Broker", "Where events are kept. A later version brings it."},
 	{"github.com/airside-gateway/airside/internal/config.Config", "Data", "The folder in which durable things lie. A later version brings it."},
 	{"github.com/airside-gateway/airside/internal/config.Config", "Listen", "Where clients connect: an address such as \":8080\", a mapping, or a list of them. The default is 127.0.0.1:8080."},

@@ -60,6 +60,10 @@ func reported(ps config.Problems) []reportedAt {
 func (p *program) report(c *config.Config, file string, err error, asJSON bool) error {
 	var problems config.Problems
 	if err != nil && !errors.As(err, &problems) {
+		if asJSON { // a machine reads JSON, whatever is wrong
+			out := report{File: file, Problems: []reportedAt{{File: file, Message: err.Error()}}, Warnings: []reportedAt{}}
+			return errors.Join(err, writeJSON(p.Out, out))
+		}
 		return err
 	}
 	var warnings config.Problems

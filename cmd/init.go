@@ -28,6 +28,9 @@ func (p *program) initCommand() *cobra.Command {
 			if len(args) > 0 {
 				dir = args[0]
 			}
+			if err := os.MkdirAll(dir, 0o750); err != nil {
+				return fmt.Errorf("making the folder: %w", err)
+			}
 			file := filepath.Join(dir, defaultFile)
 			f, err := os.OpenFile(file, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600) //nolint:gosec // the user names the folder
 			if errors.Is(err, fs.ErrExist) {

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"strings"
 
 	"github.com/spf13/cobra"
 )
@@ -24,6 +23,7 @@ one identity, one set of policies and one log.
 Alone it runs ./airside.yaml.`,
 		Example:       "  airside init && airside     # begin\n  airside demo                # see it work",
 		Args:          usage(cobra.NoArgs),
+		Version:       version(),
 		SilenceUsage:  true,
 		SilenceErrors: true,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -43,7 +43,7 @@ Alone it runs ./airside.yaml.`,
 func usage(v cobra.PositionalArgs) cobra.PositionalArgs {
 	return func(cmd *cobra.Command, args []string) error {
 		if err := v(cmd, args); err != nil {
-			return usageError{fmt.Errorf("%w; see airside %s --help", err, strings.TrimPrefix(cmd.CommandPath(), "airside "))}
+			return usageError{fmt.Errorf("%w; see %s --help", err, cmd.CommandPath())}
 		}
 		return nil
 	}

@@ -29,12 +29,17 @@ type runOptions struct {
 func (p *program) runCommand() *cobra.Command {
 	var o runOptions
 	cmd := &cobra.Command{
-		Use:     "run",
+		Use:     "run [FILE]",
 		Short:   "Run the gateway",
 		Long:    "Run the gateway until SIGTERM or Ctrl-C, which drain it: what is under way may end first.\nSIGHUP loads the configuration anew; a file that is not valid is refused, and the old one goes on.",
 		Example: "  airside run -c airside.yaml --watch",
-		Args:    usage(cobra.NoArgs),
-		RunE:    func(cmd *cobra.Command, _ []string) error { return p.run(cmd.Context(), o) },
+		Args:    usage(cobra.MaximumNArgs(1)),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if len(args) > 0 {
+				o.file = args[0]
+			}
+			return p.run(cmd.Context(), o)
+		},
 	}
 	cmd.Flags().StringVarP(&o.file, "config", "c", defaultFile, "the configuration file")
 	cmd.Flags().BoolVar(&o.watch, "watch", false, "load the configuration anew whenever the file changes")
@@ -89,7 +94,7 @@ func (p *program) logger(c *config.Config, level *slog.LevelVar) (*slog.Logger, 
 	format := telemetry.LogFormat(c.Telemetry.Log.Format)
 	if format == "auto" {
 		format = telemetry.JSON
-		if p.Colour {
+		if p.Terminal {
 			format = telemetry.Text
 		}
 	}
@@ -121,7 +126,7 @@ func (r *runner) prepare(c *config.Config) (*change, error) {
 	}
 	var err error
 	if n.address != r.address && n.address != "" {
-		if n.admin, err = admin.Listen(r.app, n.address, r.log); err != nil {
+		if n.admin, err = admin.Listen(r.app, n.address, version(), r.log); err != nil {
 			return nil, err
 		}
 	}
@@ -195,7 +200,7 @@ func (r *runner) announce(ctx context.Context, c *config.Config) {
 	}
 	r.log.LogAttrs(ctx, slog.LevelInfo, "airside is ready", attrs...)
 	for _, w := range app.Warnings(c) {
-		r.log.LogAttrs(ctx, slog.LevelWarn, "a route is open to everybody", slog.String("at", w.At.String()), slog.String("why", w.Message))
+		r.log.LogAttrs(ctx, slog.LevelWarn, "look at the configuration", slog.String("at", w.At.String()), slog.String("why", w.Message))
 	}
 }
 
@@ -224,7 +229,7 @@ func (r *runner) reload(ctx context.Context) {
 	if err == nil {
 		r.log.LogAttrs(ctx, slog.LevelInfo, "configuration loaded", slog.String("config", r.options.file), slog.String("hash", c.Hash()))
 		for _, w := range app.Warnings(c) {
-			r.log.LogAttrs(ctx, slog.LevelWarn, "a route is open to everybody", slog.String("at", w.At.String()), slog.String("why", w.Message))
+			r.log.LogAttrs(ctx, slog.LevelWarn, "look at the configuration", slog.String("at", w.At.String()), slog.String("why", w.Message))
 		}
 		return
 	}
@@ -239,10 +244,11 @@ func (r *runner) reload(ctx context.Context) {
 	}
 }
 
-// stop drains. From here on a second signal ends the program at once.
+// stop drains. A second signal cuts what is still under way.
 func (r *runner) stop() error {
 	r.program.Stop()
-	ctx := context.Background()
+	ctx, done := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer done()
 	r.log.LogAttrs(ctx, slog.LevelInfo, "stopping: what is under way may end")
 	err := r.app.Shutdown(ctx)
 	if r.watcher != nil {

@@ -21,22 +21,24 @@ import (
 
 // A Server serves the admin address.
 type Server struct {
-	app *app.App
-	log *slog.Logger
-	srv *http.Server
-	ln  net.Listener
-	wg  sync.WaitGroup
-	own bool // the address is of the loopback interface
+	program string // its version
+	app     *app.App
+	log     *slog.Logger
+	srv     *http.Server
+	ln      net.Listener
+	wg      sync.WaitGroup
+	own     bool // the address is of the loopback interface
 }
 
 // Listen opens address and serves a on it until [Server.Close]. On an address that
-// others can reach only health and readiness are served: they tell nothing.
-func Listen(a *app.App, address string, log *slog.Logger) (*Server, error) {
+// others can reach only health and readiness are served: they tell nothing. Version is
+// that of the program.
+func Listen(a *app.App, address, version string, log *slog.Logger) (*Server, error) {
 	ln, err := net.Listen("tcp", address) //nolint:noctx // binding an address does not wait
 	if err != nil {
-		return nil, fmt.Errorf("listening on the admin address %s: %w", address, err)
+		return nil, fmt.Errorf("listening on the admin address %s: %w (is another gateway running? give this one another address under admin, or write admin: off)", address, err)
 	}
-	s := &Server{app: a, log: log, ln: ln}
+	s := &Server{program: version, app: a, log: log, ln: ln}
 	if ap, err := netip.ParseAddrPort(ln.Addr().String()); err == nil {
 		s.own = ap.Addr().IsLoopback()
 	}
@@ -131,9 +133,12 @@ func (s *Server) config(w http.ResponseWriter, _ *http.Request) {
 	s.write(w, http.StatusOK, "application/yaml", c.Dump())
 }
 
-// version says which configuration is in force, and since when.
+// version says which program runs, which configuration is in force, and since when.
 func (s *Server) version(w http.ResponseWriter, _ *http.Request) {
-	b, err := json.Marshal(s.app.Applied())
+	b, err := json.Marshal(struct {
+		Version string       `json:"version"`
+		Config  *app.Applied `json:"config"` // null before the first
+	}{s.program, s.app.Applied()})
 	if err != nil {
 		http.Error(w, "", http.StatusInternalServerError)
 		return

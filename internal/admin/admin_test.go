@@ -42,7 +42,7 @@ func ask(t *testing.T, s *Server, path string, change func(*http.Request)) (int,
 
 func serve(t *testing.T, a *app.App, address string) *Server {
 	t.Helper()
-	s, err := Listen(a, address, slog.New(slog.DiscardHandler))
+	s, err := Listen(a, address, "v1", slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -31,9 +31,9 @@ type App struct {
 
 // Applied says which configuration is in force.
 type Applied struct {
-	Hash string    // short hash of the file's content
-	At   time.Time // since when
-	Nth  int       // how many were applied before, plus one
+	Hash string    `json:"hash"`       // short hash of the file's content
+	At   time.Time `json:"since"`      // since when
+	Nth  int       `json:"generation"` // how many were applied before, plus one
 }
 
 // New returns an app that listens nowhere and knows no routes yet.
@@ -84,6 +84,18 @@ func Check(log *slog.Logger, c *config.Config) error {
 		return err
 	}
 	gen.retire() // nothing uses it: it is closed at once
+	var errs []error
+	for i, l := range listeners(c) {
+		if l.TLS == nil {
+			continue
+		}
+		if err := l.TLS.Check(); err != nil {
+			errs = append(errs, &edge.ListenerError{Index: i, Err: err})
+		}
+	}
+	if err := errors.Join(errs...); err != nil {
+		return listenProblems(c, err)
+	}
 	return nil
 }
 

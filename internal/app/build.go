@@ -56,10 +56,14 @@ type compiled struct {
 // errReported stands for an error that is among the problems already.
 var errReported = errors.New("reported")
 
+func newBuilder(gen *generation, c *config.Config) *builder {
+	return &builder{
+		gen: gen, config: c, urls: map[string]airside.Handler{},
+		upstreams: named[airside.Handler](c.Upstreams), policies: named[airside.Middleware](c.Policies),
+	}
+}
+
 func (b *builder) build() error {
-	b.upstreams = named[airside.Handler](b.config.Upstreams)
-	b.policies = named[airside.Middleware](b.config.Policies)
-	b.urls = map[string]airside.Handler{}
 	b.global = b.chain(b.config.Use, "use")
 	entries := make([]route.Entry, 0, len(b.config.Routes))
 	for i := range b.config.Routes {

@@ -48,10 +48,17 @@ func Explain(log *slog.Logger, c *config.Config, r *http.Request) (*Explanation,
 	}
 	x.Protocol = web.Protocol{}
 	out.Request = x.Request.Method + " " + x.Client.Scheme + "://" + x.Request.Host + x.Request.URL.RequestURI()
+	if ls := listeners(c); edge.Redirected(r, ls) {
+		out.Status, out.Refused = http.StatusPermanentRedirect, "the listener sends every request to https"
+		return out, nil
+	}
 	for _, s := range gen.table.Explain(x) {
 		out.Steps = append(out.Steps, Considered{Route: s.Entry.Name, Matched: s.Matched, Why: s.Why})
 	}
 	entry, result, err := gen.table.Match(x)
+	if err == nil && entry == nil && len(out.Steps) == 0 {
+		out.missed(c)
+	}
 	if err == nil && entry == nil {
 		err = noRoute(gen, x, result)
 	}
@@ -61,6 +68,14 @@ func Explain(log *slog.Logger, c *config.Config, r *http.Request) (*Explanation,
 	}
 	out.follow(c, entry)
 	return out, nil
+}
+
+// missed says of the first routes that their path is another one.
+func (o *Explanation) missed(c *config.Config) {
+	const most = 20
+	for i := range c.Routes[:min(len(c.Routes), most)] {
+		o.Steps = append(o.Steps, Considered{Route: routeName(&c.Routes[i]), Why: "the path does not fit"})
+	}
 }
 
 func (o *Explanation) refuse(err error) {

@@ -35,8 +35,7 @@ func newGeneration(g *gateway, c *config.Config) (*generation, error) {
 	defer g.mu.Unlock()
 	gen := &generation{g: g, config: c}
 	g.drain.Add(1)
-	b := &builder{gen: gen, config: c}
-	if err := b.build(); err != nil {
+	if err := newBuilder(gen, c).build(); err != nil {
 		gen.close()
 		return nil, err
 	}

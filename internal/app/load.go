@@ -2,6 +2,7 @@ package app
 
 import (
 	"errors"
+	"log/slog"
 	"math"
 
 	"github.com/airside-gateway/airside/internal/config"
@@ -42,6 +43,32 @@ func routeProblems(c *config.Config, have config.Problems) config.Problems {
 		if ee, ok := errors.AsType[*route.EntryError](e); ok {
 			b.field(&c.Routes[index[ee.Index]], ee.Field, ee.Err)
 		}
+	}
+	if len(have)+len(b.problems) > 0 { // otherwise whoever builds it finds them
+		b.problems = append(b.problems, componentProblems(c)...)
+	}
+	return b.problems
+}
+
+// componentProblems builds every policy and upstream, whether routes use them or not,
+// for what is wrong with them, and throws them away.
+func componentProblems(c *config.Config) config.Problems {
+	g := newGateway(slog.New(slog.DiscardHandler))
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.drain.Add(1)
+	gen := &generation{g: g, config: c}
+	defer gen.close()
+	b := newBuilder(gen, c)
+	b.chain(c.Use, "use")
+	for i := range c.Routes {
+		b.chain(c.Routes[i].Use, "use")
+	}
+	for _, n := range c.Upstreams {
+		_, _ = b.upstreamNamed(n.Name) // its errors are among the problems
+	}
+	for _, n := range c.Policies {
+		_, _ = b.policyNamed(n.Name)
 	}
 	return b.problems
 }

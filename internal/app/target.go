@@ -151,6 +151,7 @@ func fallback(hs []*target) airside.Handler {
 			if !passOver(x, h, resp, err) || !restore() {
 				return resp, err
 			}
+			x.Failures = append(x.Failures, pool.Failed(h.name, resp, err))
 			if resp != nil {
 				_ = resp.Body.Close() // nobody wants it
 			}

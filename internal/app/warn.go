@@ -5,6 +5,7 @@ import (
 	"net"
 	"net/netip"
 	"slices"
+	"strings"
 
 	"github.com/airside-gateway/airside/internal/config"
 )
@@ -16,15 +17,35 @@ var authenticates = [...]string{"apikey", "basic", "jwt", "introspect", "oidc", 
 // Warnings are what is valid in c but likely to be regretted: routes that anybody
 // may use, on an address that others can reach.
 func Warnings(c *config.Config) config.Problems {
+	out := suspicious(c)
 	open := openAddress(c)
 	if open == "" || knowsCallers(c, c.Use) {
-		return nil
+		return out
 	}
-	var out config.Problems
 	for i := range c.Routes {
 		if r := &c.Routes[i]; !knowsCallers(c, r.Use) && len(r.To.Targets) > 0 {
 			out = append(out, config.Problem{At: r.At, Message: fmt.Sprintf(
 				"anybody who reaches %s may use the route %s: it has no authentication policy (such as apikey)", open, routeName(r))})
+		}
+	}
+	return out
+}
+
+// suspicious are settings that mean something else than they seem to.
+func suspicious(c *config.Config) config.Problems {
+	var out config.Problems
+	secure := slices.ContainsFunc(c.Listen, func(l config.Listen) bool { return l.TLS != nil })
+	for i := range c.Listen {
+		if c.Listen[i].Redirect != "" && !secure {
+			out = append(out, config.Problem{At: c.Listen[i].At, Message: "clients are redirected to https, which no listener speaks: give one of them tls"})
+		}
+	}
+	for i := range c.Routes {
+		r := &c.Routes[i]
+		for segment := range strings.SplitSeq(r.Path, "/") {
+			if strings.HasPrefix(segment, ":") {
+				out = append(out, config.Problem{At: r.Field("path"), Message: fmt.Sprintf("%q in the path is taken as it stands: a parameter is written {%s}", segment, segment[1:])})
+			}
 		}
 	}
 	return out

@@ -30,8 +30,10 @@ package config
 import (
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -52,6 +54,9 @@ type More func(c *Config, have Problems) Problems
 // cannot be opened is an error that wraps the one of the operating system.
 func Load(file string, lookup Lookup, more More) (*Config, error) {
 	f, err := os.Open(file) //nolint:gosec // the operator names the file
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("there is no file %s: name one that is there, or make one with airside init: %w", file, fs.ErrNotExist)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("cannot read the configuration: %w", err)
 	}

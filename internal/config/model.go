@@ -31,7 +31,7 @@ type Config struct {
 	// specific match wins, whatever the order. At least one is needed.
 	Routes []Route `yaml:"routes,required"`
 
-	// Admin is the address of the administration: metrics, health, and the live
+	// Admin is the address of the administration: health, readiness, and the live
 	// configuration; or off. The default is 127.0.0.1:9900.
 	Admin Admin `yaml:"admin"`
 

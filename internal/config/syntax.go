@@ -31,7 +31,7 @@ func (d *decoder) syntax(err error) bool {
 	case openList:
 		return d.fail(start, `the list that begins here lacks a comma or its closing "]"`+noticed)
 	case openMapping:
-		return d.fail(start, `the mapping that begins here lacks a comma or its closing "}"`+noticed)
+		return d.fail(start, `the mapping that begins here lacks a comma or its closing "}"; text with { or } in it, such as a path with {id}, needs quotes`+noticed)
 	case colon:
 		return d.fail(at, `unexpected ":": put text that holds ": " in quotes, or check the indentation`)
 	case noColon:

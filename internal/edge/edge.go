@@ -113,7 +113,11 @@ func (e *exchange) handle() (resp *http.Response, err error) {
 // is the client's doing, and so it is logged.
 func (e *exchange) fail(err error) *http.Response {
 	ae := airside.AsError(err)
-	if e.base.Err() != nil && ae.Code.Status() >= 500 {
+	switch {
+	case e.base.Err() == nil || ae.Code.Status() < 500 && ae.Code != airside.Canceled:
+	case e.server.cutting.Load():
+		ae = &airside.Error{Code: airside.Unavailable, Message: "the gateway has stopped", Err: err}
+	case ae.Code.Status() >= 500:
 		ae = &airside.Error{Code: airside.Canceled, Err: err}
 	}
 	return e.x.Protocol.Fail(e.x, ae)
@@ -172,6 +176,9 @@ func (s *Server) access(e *exchange, o airside.Outcome) {
 		if a.value != "" {
 			attrs = append(attrs, slog.String(a.key, a.value))
 		}
+	}
+	if n := len(e.x.Failures); n > 0 {
+		attrs = append(attrs, slog.Int("tries", n+1), slog.String("failed", errors.Join(e.x.Failures...).Error()))
 	}
 	if o.Err != nil {
 		attrs = append(attrs, slog.String("err", o.Err.Error()))

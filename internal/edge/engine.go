@@ -3,8 +3,6 @@ package edge
 import (
 	"context"
 	"crypto/tls"
-	"io"
-	"log"
 	"log/slog"
 	"net"
 	"net/http"
@@ -54,7 +52,7 @@ func (k *socket) newEngine(l *Listener) *running {
 			r.count(state)
 			k.server.census.change(c, state)
 		},
-		ErrorLog: log.New(io.Discard, "", 0), // a client's broken handshake is not our error
+		ErrorLog: slog.NewLogLogger(k.server.Log.Handler(), slog.LevelDebug), // a client's broken handshake is not our error
 	}
 	if l.tls != nil {
 		srv.TLSConfig = &tls.Config{MinVersion: tls.VersionTLS12, NextProtos: l.tls.NextProtos} // the connections bring their own; this tells what they may negotiate

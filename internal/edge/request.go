@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"maps"
 	"math/rand/v2"
+	"net"
 	"net/http"
 	"net/netip"
 	"net/url"
@@ -26,7 +27,8 @@ const requestID = "X-Request-Id"
 // never repaired, because the agent might repair it differently.
 func (e *exchange) admit() error {
 	r, x := e.x.Request, e.x
-	e.method, e.host, e.path = r.Method, r.Host, r.URL.Path
+	e.method, e.host = r.Method, r.Host
+	e.path, _, _ = strings.Cut(r.RequestURI, "?") // as it came, until it is canonical
 	peer := peerAddr(r.RemoteAddr)
 	trusted := e.listener.trusts(peer)
 	x.ID = e.identify(trusted)
@@ -39,14 +41,14 @@ func (e *exchange) admit() error {
 		return err
 	}
 	if err := canon.Headers(r.Header, nil); err != nil {
-		return invalid(err)
+		return err
 	}
 	if err := checkTrailers(r); err != nil {
 		return err
 	}
 	upgrade, err := canon.StripHopByHop(r.Header)
 	if err != nil {
-		return invalid(err)
+		return err
 	}
 	if err := e.forwarded(peer, trusted); err != nil {
 		return err
@@ -74,10 +76,6 @@ func checkTrailers(r *http.Request) error {
 	return nil
 }
 
-func invalid(err error) error {
-	return airside.Errorf(airside.Invalid, "%s", err.Error()).Because(err)
-}
-
 // target makes host, path and query canonical.
 func (e *exchange) target() error {
 	r := e.x.Request
@@ -86,7 +84,7 @@ func (e *exchange) target() error {
 	}
 	host, err := canon.Host(r.Host)
 	if err != nil {
-		return invalid(err)
+		return err
 	}
 	if r.TLS != nil && r.TLS.ServerName != "" && !sameHost(r.TLS.ServerName, host) {
 		return airside.Errorf(airside.Misdirected, "the Host header names another host than the TLS handshake did; use one connection a host")
@@ -109,10 +107,10 @@ func (e *exchange) target() error {
 	escaped, query, hasQuery := strings.Cut(target, "?")
 	path, raw, err := canon.Path(escaped)
 	if err != nil {
-		return invalid(err)
+		return err
 	}
 	if err := canon.Query(query); err != nil {
-		return invalid(err)
+		return err
 	}
 	r.Host = host
 	r.URL = &url.URL{Path: path, RawPath: raw, RawQuery: query, ForceQuery: hasQuery && query == ""}
@@ -141,7 +139,7 @@ func (e *exchange) forwarded(peer netip.Addr, trusted bool) error {
 	if trusted {
 		client, err := canon.Client(peer, r.Header, e.listener.Trust)
 		if err != nil {
-			return invalid(err)
+			return err
 		}
 		e.x.Client.Addr = client.String()
 		if via := r.Header.Values("X-Forwarded-For"); len(via) > 0 {
@@ -230,16 +228,36 @@ func (e *exchange) hangUp() { _ = e.ctl.SetWriteDeadline(past) } // an engine wi
 // that serves its scheme would, and returns the exchange. It is for explaining what
 // would happen; nothing is answered.
 func Canonical(r *http.Request, ls []*Listener) (*airside.Exchange, error) {
-	l := &Listener{}
-	for _, c := range ls {
-		if (c.TLS != nil) == (r.TLS != nil) {
-			l = c
-			break
-		}
-	}
+	l := listenerFor(r, ls)
 	e := &exchange{listener: l, x: airside.NewExchange(r, slog.New(slog.DiscardHandler)), start: time.Now(), major: r.ProtoMajor}
 	if err := e.admit(); err != nil {
 		return nil, err
 	}
 	return e.x, nil
+}
+
+// Redirected reports whether the listener of ls that r comes to sends every request to
+// https.
+func Redirected(r *http.Request, ls []*Listener) bool { return listenerFor(r, ls).Redirect }
+
+// listenerFor is the listener that r comes to: of those that serve its scheme the one
+// with its port, or the first.
+func listenerFor(r *http.Request, ls []*Listener) *Listener {
+	var found *Listener
+	_, port, _ := net.SplitHostPort(r.Host) // without a port: any
+	for _, l := range ls {
+		if (l.TLS != nil) != (r.TLS != nil) {
+			continue
+		}
+		if _, p, err := net.SplitHostPort(l.Address); err == nil && p == port {
+			return l
+		}
+		if found == nil {
+			found = l
+		}
+	}
+	if found == nil {
+		return &Listener{}
+	}
+	return found
 }

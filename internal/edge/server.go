@@ -20,6 +20,7 @@ type Server struct {
 	ctx      context.Context // ends when the server has stopped
 	cancel   context.CancelFunc
 	draining atomic.Bool
+	cutting  atomic.Bool // the grace is over
 	engines  engines
 	census   census
 
@@ -192,6 +193,8 @@ func (s *Server) Shutdown(ctx context.Context, linger time.Duration) error {
 	for _, k := range sockets {
 		k.finishAccepting()
 	}
+	stop := context.AfterFunc(ctx, func() { s.cutting.Store(true) })
+	defer stop()
 	err := errors.Join(s.engines.shutdown(ctx, s.Log), s.endTunnels(ctx))
 	s.cancel() // what net/http does not notice to be cut, such as an upload that waits for the agent
 	for _, k := range sockets {

@@ -83,6 +83,12 @@ func (t *TLS) renew(s *Server, protos []string) {
 	s.Log.LogAttrs(s.ctx, slog.LevelInfo, "certificates renewed", slog.Int("pairs", len(conf.Certificates)))
 }
 
+// Check reads the files as if they were to be served, and says what is wrong.
+func (t *TLS) Check() error {
+	_, err := t.load(New(Settings{}), nil)
+	return err
+}
+
 func (t *TLS) files() []string {
 	var fs []string
 	for _, p := range t.Pairs {

@@ -3,6 +3,7 @@ package pool
 import (
 	"context"
 	"errors"
+	"fmt"
 	"math/rand/v2"
 	"net/http"
 	"slices"
@@ -154,6 +155,7 @@ func (r *retrier) handle(x *airside.Exchange, next airside.Handler) (*http.Respo
 			r.budget.giveBack()
 			return resp, err
 		}
+		x.Failures = append(x.Failures, Failed(x.Upstream, resp, err))
 		if resp != nil {
 			_ = resp.Body.Close() // nobody wants it
 		}
@@ -161,6 +163,14 @@ func (r *retrier) handle(x *airside.Exchange, next airside.Handler) (*http.Respo
 			return nil, err
 		}
 	}
+}
+
+// Failed says of an upstream what made another try needed: an error, or a status.
+func Failed(upstream string, resp *http.Response, err error) error {
+	if err == nil {
+		err = fmt.Errorf("answered %d", resp.StatusCode)
+	}
+	return fmt.Errorf("%s: %w", upstream, err)
 }
 
 // again decides whether what a try of the request gave makes another, and after which

@@ -45,6 +45,8 @@
 package allow
 
 import (
+	"errors"
+	"fmt"
 	"net/http"
 
 	"github.com/airside-gateway/airside"
@@ -72,12 +74,12 @@ func (c *Config) UnmarshalText(text []byte) error {
 }
 
 // New returns the policy.
-func New(_ *airside.Env, c Config) (airside.Middleware, error) {
+func New(env *airside.Env, c Config) (airside.Middleware, error) {
 	rule, err := expr.Compile(c.Rule, expr.Bool)
 	if err != nil {
 		return nil, airside.FieldErrorf("rule", "%w", err)
 	}
-	g := &gate{rule: rule, asksCaller: rule.Uses("caller"), message: c.Message}
+	g := &gate{where: env.Where, rule: rule, asksCaller: rule.Uses("caller"), message: c.Message}
 	return func(next airside.Handler) airside.Handler {
 		return airside.HandlerFunc(func(x *airside.Exchange) (*http.Response, error) {
 			if err := g.check(x); err != nil {
@@ -89,6 +91,7 @@ func New(_ *airside.Env, c Config) (airside.Middleware, error) {
 }
 
 type gate struct {
+	where      string
 	rule       *expr.Program
 	asksCaller bool
 	message    string
@@ -108,5 +111,5 @@ func (g *gate) check(x *airside.Exchange) error {
 		e.Header = http.Header{"Www-Authenticate": {`Bearer realm="airside"`}} // RFC 9110 section 11.6.1 asks for one
 		return e.Because(err)
 	}
-	return (&airside.Error{Code: airside.Denied, Message: g.message}).Because(err)
+	return (&airside.Error{Code: airside.Denied, Message: g.message}).Because(errors.Join(fmt.Errorf("%s does not allow it", g.where), err))
 }

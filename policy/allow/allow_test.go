@@ -25,7 +25,7 @@ func build(t testing.TB, rule, message string) airside.Handler {
 	if message != "" {
 		c.Message = message
 	}
-	m, err := New(nil, c)
+	m, err := New(&airside.Env{}, c)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -99,7 +99,7 @@ func TestBuild(t *testing.T) {
 		`caller.id`:              `rule: the expression is a string, where a condition (true or false) is needed`,
 		``:                       `rule: the expression is empty`,
 	} {
-		if _, err := New(nil, Config{Rule: rule}); err == nil || err.Error() != want {
+		if _, err := New(&airside.Env{}, Config{Rule: rule}); err == nil || err.Error() != want {
 			t.Errorf("New(%s): %v; want %s", rule, err, want)
 		}
 	}

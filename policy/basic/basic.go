@@ -3,7 +3,7 @@
 //
 // Use it for a few people and simple tools, over TLS only: the password goes with
 // every request. For programs use apikey; for many people, an identity provider
-// (jwt or oidc). It is an authentication policy: it sets the caller.
+// (a later version brings jwt and oidc). It is an authentication policy: it sets the caller.
 //
 //	policies:
 //	  people:

@@ -2,6 +2,9 @@
 //
 // Use it where the addresses that clients know are not those of the agents.
 //
+//	upstreams:
+//	  hosted: { http: { url: http://127.0.0.1:9002, host: preserve } }
+//
 //	policies:
 //	  v2:      { rewrite: { prefix: { from: /agent1, to: /api/v2 } } }
 //	  record:  { rewrite: { path: "/records/{id}", query: { set: { full: "1", case: "{id}" }, remove: [debug] } } }
@@ -12,7 +15,7 @@
 //	  - { path: /agent1/*,    use: [v2],      to: http://127.0.0.1:9001 }
 //	  - { path: "/case/{id}", use: [record],  to: http://127.0.0.1:9001 }
 //	  - { path: /2024/*,      use: [dated],   to: http://127.0.0.1:9001 }
-//	  - { path: /b/*,         use: [virtual], to: http://127.0.0.1:9001 }
+//	  - { path: /b/*,         use: [virtual], to: hosted }
 //
 // # What becomes of the path
 //
@@ -25,7 +28,8 @@
 //
 // query.set puts a parameter in place of all of its name, at the end; {id} is as
 // in path. query.remove leaves a parameter out. The others keep their order and
-// spelling. host sets the Host header; it counts with upstreams that pass it on.
+// spelling. host sets the host that the client is taken to ask for; the agent sees it if its
+// upstream has host: preserve.
 //
 // # Order
 //
