@@ -155,6 +155,20 @@ func (x *Exchange) Awaiting() func() bool {
 	}
 }
 
+// Trailers returns a function that gives the trailers of the request that were
+// announced and came, once the body as it is now has been read to its end. The names
+// alone are in x.Request.Trailer from the beginning. What it returns is not to be
+// changed.
+func (x *Exchange) Trailers() func() http.Header {
+	if x.body != nil {
+		if t, ok := x.body.src.(interface{ Trailer() http.Header }); ok {
+			return t.Trailer
+		}
+	}
+	trailer := x.Request.Trailer
+	return func() http.Header { return trailer }
+}
+
 // A waker is a source whose reading can be ended from without: then it fails.
 type waker interface{ Wake() }
 

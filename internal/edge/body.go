@@ -6,6 +6,7 @@ import (
 	"io"
 	"net/http"
 	"os"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -18,13 +19,16 @@ import (
 // fails. That is what lets an agent answer before it has read everything.
 type body struct {
 	rc      io.ReadCloser
-	ctl     *http.ResponseController
+	gate    *gate
 	ctx     context.Context // of the request: tells a client that left from one that sends nonsense
 	silence alarm           // ends a read that takes too long
 	length  int64           // as announced; -1 unknown
 	waits   bool            // the client sends nothing before it is asked to (100-continue)
 
-	answered atomic.Bool // the answer has begun: it goes on whatever becomes of the body
+	request   *http.Request // the engine's, which gets the trailers
+	announced []string      // their names
+	trailer   atomic.Pointer[http.Header]
+	answered  atomic.Bool // the answer has begun: it goes on whatever becomes of the body
 
 	mu       sync.Mutex // held while rc is read
 	n        int64
@@ -39,15 +43,17 @@ func (e *exchange) openBody(r *http.Request) {
 	if r.Body == nil || r.Body == http.NoBody {
 		return
 	}
-	ctl := e.ctl
 	if r.ProtoMajor == 1 {
-		_ = ctl.EnableFullDuplex() // an engine that cannot is full duplex anyway
+		_ = e.ctl.EnableFullDuplex() // an engine that cannot is full duplex anyway
 	}
 	e.body = &body{
-		rc: r.Body, ctl: ctl, ctx: r.Context(),
+		rc: r.Body, request: r, gate: e.gate, ctx: r.Context(),
 		length: r.ContentLength, waits: r.Header.Get("Expect") != "",
 	}
 	e.body.silence = alarm{after: e.listener.Limits.BodyTimeout, ring: e.body.ring}
+	for k := range r.Trailer {
+		e.body.announced = append(e.body.announced, k)
+	}
 	r.Body = e.body
 }
 
@@ -67,6 +73,7 @@ func (b *body) Read(p []byte) (int, error) {
 	b.n += int64(n)
 	if errors.Is(err, io.EOF) {
 		b.eof = true
+		b.keepTrailer()
 		return n, io.EOF
 	}
 	if err != nil {
@@ -84,7 +91,31 @@ func (b *body) ring() {
 }
 
 // Wake ends a read that is under way.
-func (b *body) Wake() { _ = b.ctl.SetReadDeadline(past) } // an engine without deadlines bounds the connection as a whole
+func (b *body) Wake() { b.gate.endRead() }
+
+// keepTrailer takes the trailers that were announced out of the engine's request, to
+// which others may have been added.
+func (b *body) keepTrailer() {
+	if len(b.announced) == 0 {
+		return
+	}
+	t := http.Header{}
+	for _, k := range b.announced {
+		if v := b.request.Trailer[k]; len(v) > 0 {
+			t[k] = slices.Clone(v)
+		}
+	}
+	b.trailer.Store(&t)
+}
+
+// Trailer returns the trailers that were announced and came; nil before the body has
+// ended. It is not to be changed.
+func (b *body) Trailer() http.Header {
+	if t := b.trailer.Load(); t != nil {
+		return *t
+	}
+	return nil
+}
 
 // fault says whose fault it is that the body cannot be read: always the client's.
 func (b *body) fault(err error) error {

@@ -27,18 +27,34 @@ type Settings struct {
 func (s *Server) serve(l *Listener, w http.ResponseWriter, r *http.Request) {
 	e := &exchange{
 		server: s, listener: l, w: w, ctl: http.NewResponseController(w), base: r.Context(),
-		start: time.Now(), head: r.Method == http.MethodHead, major: r.ProtoMajor,
+		gate: &gate{ctl: http.NewResponseController(w)}, start: time.Now(), head: r.Method == http.MethodHead, major: r.ProtoMajor,
 	}
 	e.openBody(r)
-	e.x = airside.NewExchange(r, s.Log)
+	e.x = airside.NewExchange(ownTrailer(r), s.Log)
 	e.x.LimitBody(l.Limits.Body)
 	e.x.Protocol = s.Fallback
 	cut := e.answer()
 	e.finish(cut)
 	if cut != nil {
+		e.gate.close()
 		panic(http.ErrAbortHandler)
 	}
 	e.leave()
+	e.gate.close()
+}
+
+// ownTrailer returns r with a map of trailers of its own, which holds the names that
+// were announced: the engine writes into the one of r while the body is read.
+func ownTrailer(r *http.Request) *http.Request {
+	if len(r.Trailer) == 0 {
+		return r
+	}
+	own := *r
+	own.Trailer = make(http.Header, len(r.Trailer))
+	for k := range r.Trailer {
+		own.Trailer[k] = nil
+	}
+	return &own
 }
 
 // answer has the request answered and sends the answer. The error says that it was
@@ -69,6 +85,7 @@ type exchange struct {
 	listener  *Listener
 	w         http.ResponseWriter
 	ctl       *http.ResponseController
+	gate      *gate
 	base      context.Context // of the request as it came: ends when the client leaves
 	x         *airside.Exchange
 	body      *body

@@ -214,15 +214,13 @@ func (e *exchange) inform(status int, h http.Header) {
 	}
 	out := e.w.Header()
 	maps.Copy(out, h)
-	slow := alarm{after: e.listener.Limits.WriteTimeout, ring: e.hangUp}
+	out["Content-Length"] = []string{"0"} // is not sent; but it makes HTTP/2 take a copy of the map, which it may read later than now
+	slow := alarm{after: e.listener.Limits.WriteTimeout, ring: e.gate.endWrite}
 	slow.arm()
 	e.w.WriteHeader(status)
 	slow.disarm()
 	clear(out)
 }
-
-// hangUp ends a write that is under way, and those to come.
-func (e *exchange) hangUp() { _ = e.ctl.SetWriteDeadline(past) } // an engine without deadlines bounds the connection as a whole
 
 // Canonical makes r, which is as a server receives it, canonical as the first of ls
 // that serves its scheme would, and returns the exchange. It is for explaining what

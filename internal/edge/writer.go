@@ -5,11 +5,41 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"sync"
 	"time"
 )
 
 // past is a deadline that has been missed: set, it ends what is under way.
 var past = time.Unix(1, 0)
+
+// A gate lets other goroutines end what is under way on a connection, as long as the
+// exchange lasts: afterwards the engine does not stand it.
+type gate struct {
+	mu   sync.Mutex
+	ctl  *http.ResponseController
+	over bool
+}
+
+// endRead ends a read that is under way, and those to come.
+func (g *gate) endRead() { g.end((*http.ResponseController).SetReadDeadline) }
+
+// endWrite ends a write that is under way, and those to come.
+func (g *gate) endWrite() { g.end((*http.ResponseController).SetWriteDeadline) }
+
+func (g *gate) end(set func(*http.ResponseController, time.Time) error) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if !g.over {
+		_ = set(g.ctl, past) // an engine without deadlines bounds the connection as a whole
+	}
+}
+
+// close makes the gate do nothing from now on.
+func (g *gate) close() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.over = true
+}
 
 // An alarm rings when one read or write takes too long. A deadline set ahead on
 // the connection would not do: on HTTP/2 it fires even while nothing is under way,
@@ -46,7 +76,7 @@ type writer struct {
 }
 
 func newWriter(e *exchange, flushes bool) *writer {
-	return &writer{w: e.w, ctl: e.ctl, slow: alarm{after: e.listener.Limits.WriteTimeout, ring: e.hangUp}, flushes: flushes}
+	return &writer{w: e.w, ctl: e.ctl, slow: alarm{after: e.listener.Limits.WriteTimeout, ring: e.gate.endWrite}, flushes: flushes}
 }
 
 // copy copies src until its end. Errors of src are returned as they are, those of

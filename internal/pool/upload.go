@@ -20,8 +20,8 @@ type upload struct {
 
 // upload makes the body of r, which sends that of the exchange on, and its trailers.
 func (t *try) upload(r *http.Request) *upload {
-	in := t.x.Request
-	return &upload{try: t, body: in.Body, left: r.ContentLength, ended: func() { trailers(r.Trailer, in.Trailer) }}
+	came := t.x.Trailers()
+	return &upload{try: t, body: t.x.Request.Body, left: r.ContentLength, ended: func() { trailers(r.Trailer, came()) }}
 }
 
 // Read reads what the client sends. A body that is not as long as was announced is
