@@ -40,18 +40,26 @@ const (
 // std is the engine that stands on net/http.
 type std struct {
 	main, upgrades *http.Transport // the same, unless main may speak HTTP/2
-	trips          crowd
-	done           chan struct{} // closed with the endpoint
-	once           sync.Once
+
+	// trailed is for requests with trailers, the same unless main may speak HTTP/2: an
+	// agent that has closed a stream takes trailers for an error of the connection, and
+	// the exchanges of other clients are not to pay for that.
+	trailed *http.Transport
+	trips   crowd
+	done    chan struct{} // closed with the endpoint
+	once    sync.Once
 }
 
 func newStd(address *url.URL, l Link) *std {
 	s := &std{done: make(chan struct{})}
 	d := newDialer(l)
 	s.main = s.transport(address, l, d, l.Protocol)
-	s.upgrades = s.main
+	s.upgrades, s.trailed = s.main, s.main
 	if address.Scheme == "https" && l.Protocol == Auto {
 		s.upgrades = s.transport(address, l, d, H1)
+	}
+	if s.main.Protocols.HTTP2() || s.main.Protocols.UnencryptedHTTP2() {
+		s.trailed = s.transport(address, l, d, l.Protocol)
 	}
 	return s
 }
@@ -152,14 +160,18 @@ func (s *std) close() {
 	s.once.Do(func() { close(s.done) })
 	s.main.CloseIdleConnections()
 	s.upgrades.CloseIdleConnections()
+	s.trailed.CloseIdleConnections()
 	s.trips.wait(closeWait)
 }
 
 // RoundTrip implements engine.
 func (s *std) RoundTrip(ctx context.Context, r *http.Request, c call) (*http.Response, error) {
 	rt := s.main
-	if c.upgrade {
+	switch {
+	case c.upgrade:
 		rt = s.upgrades
+	case len(r.Trailer) > 0:
+		rt = s.trailed
 	}
 	t := newTrip(ctx, r, c)
 	t.stale = rt.CloseIdleConnections
