@@ -96,6 +96,7 @@ type exchange struct {
 	major     int             // version of HTTP that the client speaks
 	head      bool            // the client asked by HEAD, whatever policies made of it
 	announced map[string]bool // trailers that the head of the answer named
+	closes    bool            // no other request may come on the connection
 	switched  bool            // the connection speaks another protocol now
 
 	method, host, path string // for the log, as they came

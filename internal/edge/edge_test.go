@@ -268,6 +268,15 @@ func TestBrokenBodies(t *testing.T) {
 	}
 }
 
+// A request that does not say where it ends is the last one of its connection.
+func TestUnknownEnd(t *testing.T) {
+	_, addr := start(t, &Listener{}, echo)
+	resp, _ := raw(t, addr, "POST / HTTP/1.0\r\nHost: h\r\nConnection: keep-alive\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n")
+	if !resp.Close {
+		t.Error("the connection stays open")
+	}
+}
+
 // A small body that nobody read does not cost the connection.
 func TestUnreadBodyKeepsConnection(t *testing.T) {
 	_, addr := start(t, &Listener{}, func(*airside.Exchange) (*http.Response, error) {

@@ -37,6 +37,9 @@ func (e *exchange) admit() error {
 		x.Client.Scheme = "https"
 	}
 	x.Inform = e.inform
+	// HTTP/1.0 has no Transfer-Encoding, and net/http drops one without a word: where
+	// such a request ends, the client and we may not agree (RFC 9112 section 6.1).
+	e.closes = r.ProtoMajor == 1 && r.ProtoMinor == 0
 	if err := e.target(); err != nil {
 		return err
 	}

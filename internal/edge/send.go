@@ -98,7 +98,7 @@ func (e *exchange) header(resp *http.Response) {
 		}
 		e.announced[k] = true
 	}
-	if e.server.draining.Load() || e.body != nil && e.major == 1 && !e.body.settle() {
+	if e.closes || e.server.draining.Load() || e.body != nil && e.major == 1 && !e.body.settle() {
 		h.Set("Connection", "close")
 	}
 }
