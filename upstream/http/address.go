@@ -132,12 +132,17 @@ func parse(s string) (*url.URL, error) {
 		return nil, errors.New(airside.AsError(err).Message)
 	}
 	out := &url.URL{Scheme: u.Scheme, Host: host}
-	base := strings.TrimSuffix(u.EscapedPath(), "/")
-	if base == "" {
+	whole := u.EscapedPath()
+	if whole == "" {
 		return out, nil
 	}
-	if out.Path, out.RawPath, err = canon.Path(base); err != nil {
+	if _, _, err = canon.Path(whole); err != nil {
 		return nil, errors.New(airside.AsError(err).Message)
+	}
+	if base := strings.TrimSuffix(whole, "/"); base != "" {
+		if out.Path, out.RawPath, err = canon.Path(base); err != nil {
+			return nil, errors.New(airside.AsError(err).Message)
+		}
 	}
 	return out, nil
 }
