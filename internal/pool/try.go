@@ -70,11 +70,8 @@ func (t *try) run(p *Pool, m *member, end time.Time) (resp *http.Response, err e
 		r.Body = t.upload(r)
 	}
 	resp, err = m.engine.RoundTrip(t.ctx, r, call{upgrade: wants != "", inform: t.inform, abort: t.cancel, rewind: func() (body, bool) {
-		if !t.x.Rewind() {
+		if len(r.Trailer) > 0 || !t.x.Rewind() { // who sent the body before may still look at the trailers
 			return nil, false
-		}
-		for k := range r.Trailer {
-			r.Trailer[k] = nil
 		}
 		return t.upload(r), true
 	}})
