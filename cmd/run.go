@@ -57,6 +57,7 @@ type runner struct {
 	address string // of admin, as configured
 	watcher *watch.Watcher
 	changed chan struct{}
+	hup     chan os.Signal
 }
 
 func (p *program) run(ctx context.Context, o runOptions) error {
@@ -64,13 +65,14 @@ func (p *program) run(ctx context.Context, o runOptions) error {
 	if err != nil {
 		return err
 	}
-	r := &runner{program: p, options: o, level: new(slog.LevelVar), changed: make(chan struct{}, 1)}
+	r := &runner{hup: make(chan os.Signal, 1), program: p, options: o, level: new(slog.LevelVar), changed: make(chan struct{}, 1)}
 	if r.log, err = p.logger(c, r.level); err != nil {
 		return err
 	}
 	log.SetFlags(0)
 	log.SetOutput(libraries{r.log})
 	r.app = app.New(r.log)
+	signal.Notify(r.hup, syscall.SIGHUP) // to the end: a reload that is asked for too early or too late must not end the program
 	if err := r.apply(c); err != nil {
 		return err
 	}
@@ -206,14 +208,11 @@ func (r *runner) announce(ctx context.Context, c *config.Config) {
 
 // loop reloads when told to, until ctx ends.
 func (r *runner) loop(ctx context.Context) {
-	hup := make(chan os.Signal, 1)
-	signal.Notify(hup, syscall.SIGHUP)
-	defer signal.Stop(hup)
 	for {
 		select {
 		case <-ctx.Done():
 			return
-		case <-hup:
+		case <-r.hup:
 		case <-r.changed:
 		}
 		r.reload(ctx)

@@ -1,6 +1,7 @@
 package app
 
 import (
+	"crypto/sha256"
 	"encoding"
 	"errors"
 	"fmt"
@@ -109,7 +110,8 @@ func (b *builder) rest() {
 func (b *builder) route(rc *config.Route) route.Entry {
 	where := "routes." + rc.Name
 	if rc.Name == "" { // what it matches stays the same where its place in the file does not
-		where = fmt.Sprintf("routes(%s %s %s %v %v %q)", strings.Join(rc.Host, ","), rc.Path, strings.Join(rc.Method, ","), rc.Headers, rc.Query, rc.When)
+		match := fmt.Sprintf("%q %q %q %q %q %q", rc.Host, rc.Path, rc.Method, rc.Headers, rc.Query, rc.When)
+		where = fmt.Sprintf("routes.%x", sha256.Sum256([]byte(match)))[:len("routes.")+12] // hashed: clients may see it, and a match may hold a secret
 	}
 	r := &compiled{name: routeName(rc)}
 	r.protocol, _ = airside.ProtocolByName(rc.Protocol) // the configuration has checked that there is one

@@ -144,7 +144,10 @@ func (e *exchange) relay(resp *http.Response) error {
 			return err
 		}
 	}
-	return out.copy(resp.Body, buf)
+	if err := out.copy(resp.Body, buf); err != nil || e.major == 1 {
+		return err
+	}
+	return out.flush() // while the alarm is armed: net/http would wait for a client's window for ever
 }
 
 // An unsent error came before anything was sent.

@@ -211,27 +211,31 @@ func (t *trip) alarmLocked() {
 // deliver hands over what Transport returned, or drops it if nobody waits.
 func (t *trip) deliver(resp *http.Response, err error) {
 	t.mu.Lock()
-	defer t.mu.Unlock()
-	if t.abandoned {
-		drop(resp)
-		return
+	late := t.abandoned
+	if !late {
+		t.done <- arrival{resp, err} // there is room for the one
 	}
-	t.done <- arrival{resp, err}
+	t.mu.Unlock()
+	if late {
+		drop(resp)
+	}
 }
 
 // abandon leaves Transport to itself.
 func (t *trip) abandon() {
 	t.mu.Lock()
-	defer t.mu.Unlock()
 	t.abandoned, t.over = true, true
 	t.releaseLocked()
+	var a arrival
 	select {
-	case a := <-t.done:
-		drop(a.resp)
+	case a = <-t.done:
 	default:
 	}
+	t.mu.Unlock()
+	drop(a.resp)
 }
 
+// drop closes an answer. It is not called with t.mu held, which closing may ask for.
 func drop(resp *http.Response) {
 	if resp != nil {
 		_ = resp.Body.Close() // nobody wants it
