@@ -22,10 +22,12 @@ BENCHFLAGS ?=
 # built with the Go of this module: a linter must not be older than what it reads.
 GOLANGCI_VERSION    := v2.15.0
 GOVULNCHECK_VERSION := v1.9.0
+CADDY_VERSION       := v2.11.9
 GO_VERSION   = $(shell GOTOOLCHAIN=auto go env GOVERSION)
 TOOLS       := bin/tools
 GOLANGCI    := $(TOOLS)/golangci-lint-$(GOLANGCI_VERSION)/golangci-lint
 GOVULNCHECK := $(TOOLS)/govulncheck-$(GOVULNCHECK_VERSION)/govulncheck
+CADDY       := $(TOOLS)/caddy-$(CADDY_VERSION)/caddy
 VULN_DB     ?= https://vuln.go.dev
 
 .DEFAULT_GOAL := help
@@ -103,18 +105,41 @@ benchmarks: ## run the Go benchmarks, with allocations
 	go test -tags $(TAGS) -run '^$$' -bench . -benchmem $(TESTFLAGS) $(PACKAGES)
 
 .PHONY: bench
-bench: ## measure beside nginx, HAProxy and net/http: half an hour, or BENCHFLAGS=-quick
+bench: ## measure beside nginx, HAProxy, Caddy and net/http: half an hour, or BENCHFLAGS=-quick
+	-@$(MAKE) --no-print-directory $(CADDY)
 	go run -tags $(TAGS) ./bench $(BENCHFLAGS)
+
+.PHONY: caddy
+caddy: $(CADDY) ## build the Caddy that make bench measures beside
+
+SOAK ?= 10m
+
+.PHONY: soak
+soak: ## mixed traffic with faults for SOAK (10m), on every engine; nothing may be left behind
+	go test -tags $(TAGS) -count=1 -v -timeout 2h -run '^TestSoak$$' ./test/e2e -soak $(SOAK)
+
+.PHONY: slow
+slow: ## slow attacks by 2,000 connections, by ours and by slowhttptest if it is installed
+	go test -tags $(TAGS) -count=1 -v -run '^TestSlowAttacks$$' ./test/e2e -slow 2000
+	@if command -v slowhttptest >/dev/null; then \
+		go test -tags $(TAGS) -count=1 -v -run '^TestSlowAttacks$$' ./test/e2e -slow 2000 -slowhttptest "$$(command -v slowhttptest)"; \
+	else \
+		echo; \
+		echo "******** NOT RUN: slowhttptest is not installed (apt-get install slowhttptest) ********"; \
+		echo; \
+	fi
 
 .PHONY: bars
 bars: ## check what docs/BARS.md promises, and print the figures
 	go test -tags $(TAGS) -count=1 -v ./test/...
-	go run -tags $(TAGS) ./bench -quick
+	$(MAKE) bench BENCHFLAGS=-quick
 
 .PHONY: nightly
-nightly: ## everything, long: race detector, a minute for each fuzz target, long tests
+nightly: ## everything, long: race detector, a minute for each fuzz target, soak, slow attacks, long tests
 	AIRSIDE_NIGHTLY=1 $(MAKE) race TESTFLAGS='-timeout 60m -count=1'
 	$(MAKE) fuzz FUZZTIME=60s
+	$(MAKE) soak
+	$(MAKE) slow
 	$(MAKE) bars
 
 .PHONY: clean
@@ -127,3 +152,6 @@ $(GOLANGCI):
 
 $(GOVULNCHECK):
 	GOTOOLCHAIN=$(GO_VERSION) GOBIN=$(CURDIR)/$(@D) go install golang.org/x/vuln/cmd/govulncheck@$(GOVULNCHECK_VERSION)
+
+$(CADDY):
+	GOTOOLCHAIN=$(GO_VERSION) GOBIN=$(CURDIR)/$(@D) go install github.com/caddyserver/caddy/v2/cmd/caddy@$(CADDY_VERSION)

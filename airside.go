@@ -42,6 +42,11 @@ type Exchange struct {
 
 	body *replay
 	done []func(Outcome)
+
+	// What most exchanges need, so that it is not allocated one by one.
+	first replay
+	view  view
+	room  [4]func(Outcome)
 }
 
 // Context is the context of the request. It ends when the client goes away.
@@ -49,7 +54,12 @@ func (x *Exchange) Context() context.Context { return x.Request.Context() }
 
 // OnDone registers f to run after the last byte of the answer was written, or
 // the exchange was given up. Functions run last registered first.
-func (x *Exchange) OnDone(f func(Outcome)) { x.done = append(x.done, f) }
+func (x *Exchange) OnDone(f func(Outcome)) {
+	if x.done == nil {
+		x.done = x.room[:0]
+	}
+	x.done = append(x.done, f)
+}
 
 // Finish runs the registered functions, once. Only the edge calls it.
 func (x *Exchange) Finish(o Outcome) {
@@ -58,6 +68,7 @@ func (x *Exchange) Finish(o Outcome) {
 	for _, d := range slices.Backward(done) {
 		d(o)
 	}
+	clear(x.room[:])
 }
 
 // A Client is the far end of the connection a request came by.

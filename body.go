@@ -23,12 +23,22 @@ var (
 // upstreams read it by x.Request.Body or the methods below, in any order and, if
 // it was kept, more than once. Only the edge, and tests, call it.
 func NewExchange(r *http.Request, log *slog.Logger) *Exchange {
-	x := &Exchange{Request: r, Log: log}
-	if r.Body != nil && r.Body != http.NoBody {
-		x.body = &replay{src: r.Body, length: r.ContentLength, limit: NoLimit}
-		x.body.open(r)
-	}
+	x := new(Exchange)
+	x.Open(r, log)
 	return x
+}
+
+// Open makes x, which must be zero, an exchange for r; see [NewExchange].
+func (x *Exchange) Open(r *http.Request, log *slog.Logger) {
+	x.Request, x.Log = r, log
+	if r.Body == nil || r.Body == http.NoBody {
+		return
+	}
+	x.body = &x.first
+	x.first.src, x.first.length, x.first.limit = r.Body, r.ContentLength, NoLimit
+	x.view.r = x.body
+	x.first.view = &x.view
+	r.Body = &x.view
 }
 
 // LimitBody bounds the request body to n bytes, or lifts the bound (NoLimit).
@@ -274,7 +284,8 @@ func (r *replay) check(n int64) error {
 	return nil
 }
 
-// A view is one reading of a replay. It is an [io.ReadCloser].
+// A view is one reading of a replay. It is an [io.ReadCloser]. Its Buffered says how
+// many bytes Read gives without waiting.
 type view struct {
 	r      *replay
 	off    int
@@ -286,6 +297,24 @@ func (v *view) Close() error {
 	defer v.r.mu.Unlock()
 	v.closed = true
 	return nil
+}
+
+// Buffered is how many bytes can be read without waiting for the client, as far as is
+// known.
+func (v *view) Buffered() int {
+	r := v.r
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	switch ahead := len(r.rec) - v.off; {
+	case v.closed || r.busy || int64(v.off) < r.read && ahead <= 0:
+		return 0
+	case ahead > 0 || r.end != nil:
+		return max(ahead, 0)
+	}
+	if b, ok := r.src.(interface{ Buffered() int }); ok {
+		return b.Buffered()
+	}
+	return 0
 }
 
 func (v *view) Read(p []byte) (int, error) {

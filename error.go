@@ -14,25 +14,27 @@ type Code string
 
 // The codes. [Code.Status] is the HTTP status of each.
 const (
-	Invalid          Code = "invalid_request"
-	Unauthenticated  Code = "unauthenticated"
-	Denied           Code = "denied"
-	NotFound         Code = "not_found"
-	MethodNotAllowed Code = "method_not_allowed"
-	RequestTimeout   Code = "request_timeout" // the client took too long to send
-	TooLarge         Code = "too_large"
-	URITooLong       Code = "uri_too_long"
-	UnsupportedMedia Code = "unsupported_media"
-	Misdirected      Code = "misdirected" // the host is not the one the TLS handshake named
-	Blocked          Code = "blocked"     // a policy refused the content
-	RateLimited      Code = "rate_limited"
-	HeadersTooLarge  Code = "headers_too_large"
-	Canceled         Code = "canceled" // the client went away
-	Internal         Code = "internal"
-	Unsupported      Code = "unsupported"
-	UpstreamFailed   Code = "upstream_failed"
-	Unavailable      Code = "unavailable"
-	Timeout          Code = "timeout" // the agent took too long
+	Invalid            Code = "invalid_request"
+	Unauthenticated    Code = "unauthenticated"
+	Denied             Code = "denied"
+	NotFound           Code = "not_found"
+	MethodNotAllowed   Code = "method_not_allowed"
+	RequestTimeout     Code = "request_timeout" // the client took too long to send
+	TooLarge           Code = "too_large"
+	URITooLong         Code = "uri_too_long"
+	UnsupportedMedia   Code = "unsupported_media"
+	Misdirected        Code = "misdirected" // the host is not the one the TLS handshake named
+	Blocked            Code = "blocked"     // a policy refused the content
+	RateLimited        Code = "rate_limited"
+	HeadersTooLarge    Code = "headers_too_large"
+	ExpectationFailed  Code = "expectation_failed"  // an Expect other than 100-continue
+	VersionUnsupported Code = "version_unsupported" // a version of HTTP that is not served
+	Canceled           Code = "canceled"            // the client went away
+	Internal           Code = "internal"
+	Unsupported        Code = "unsupported"
+	UpstreamFailed     Code = "upstream_failed"
+	Unavailable        Code = "unavailable"
+	Timeout            Code = "timeout" // the agent took too long
 )
 
 // StatusClientClosed is the status in the log for a client that went away. Nobody
@@ -79,6 +81,10 @@ func (c Code) words() (status int, title string) {
 		return http.StatusTooManyRequests, "Too many requests"
 	case HeadersTooLarge:
 		return http.StatusRequestHeaderFieldsTooLarge, "The request headers are too large"
+	case ExpectationFailed:
+		return http.StatusExpectationFailed, "The expectation cannot be met"
+	case VersionUnsupported:
+		return http.StatusHTTPVersionNotSupported, "This version of HTTP is not supported"
 	case Canceled:
 		return StatusClientClosed, "The client went away"
 	case Unsupported:

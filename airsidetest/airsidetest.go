@@ -29,18 +29,23 @@ type Gateway struct {
 	Addr string // of the plain listener: host:port
 	TLS  string // of the listener with a self-signed certificate
 
+	std, stdTLS string // of the like listeners whose engine is std
+
 	t    testing.TB
 	dir  string
 	logs *logs
 }
 
 // listeners comes before every configuration that says nothing of listening: one
-// address for HTTP/1.1 and h2c, one for TLS with HTTP/1.1 and HTTP/2.
+// address for HTTP/1.1 and h2c, one for TLS with HTTP/1.1 and HTTP/2, and both again
+// with the engine std.
 const listeners = `admin: off
 shutdown: { grace: 10s }
 listen:
   - { address: "127.0.0.1:0", limits: { body: 256MiB } }
   - { address: "localhost:0", tls: { self_signed: true }, limits: { body: 256MiB } }
+  - { address: "127.0.0.2:0", engine: std, limits: { body: 256MiB } }
+  - { address: "127.0.0.3:0", engine: std, tls: { self_signed: true }, limits: { body: 256MiB } }
 `
 
 // Start runs a gateway with the configuration yaml, in which $1, $2, ... stand for
@@ -77,15 +82,24 @@ func (g *Gateway) Apply(yaml string, upstreams ...string) error {
 		return err
 	}
 	for configured, a := range g.App.Addrs() {
-		if strings.HasPrefix(configured, "localhost") {
+		host, _, err := net.SplitHostPort(configured)
+		if err != nil {
+			return err
+		}
+		switch host {
+		case "localhost":
 			_, port, err := net.SplitHostPort(a.String())
 			if err != nil {
 				return err
 			}
 			g.TLS = "localhost:" + port
-			continue
+		case "127.0.0.2":
+			g.std = a.String()
+		case "127.0.0.3":
+			g.stdTLS = a.String()
+		default:
+			g.Addr = a.String()
 		}
-		g.Addr = a.String()
 	}
 	return nil
 }
@@ -95,19 +109,27 @@ type Mode string
 
 // The modes.
 const (
-	H1    Mode = "h1"
-	H1TLS Mode = "h1tls"
-	H2    Mode = "h2"
-	H2C   Mode = "h2c"
+	H1       Mode = "h1"
+	H1TLS    Mode = "h1tls"
+	H1Std    Mode = "h1std" // served by net/http
+	H1TLSStd Mode = "h1tlsstd"
+	H2       Mode = "h2"
+	H2C      Mode = "h2c"
 )
 
 // Modes are all of them.
-var Modes = [...]Mode{H1, H1TLS, H2, H2C}
+var Modes = [...]Mode{H1, H1TLS, H1Std, H1TLSStd, H2, H2C}
 
 // URL is the address of path on the listener for mode.
 func (g *Gateway) URL(m Mode, path string) string {
-	if m == H1TLS || m == H2 {
+	switch m {
+	case H1TLS, H2:
 		return "https://" + g.TLS + path
+	case H1Std:
+		return "http://" + g.std + path
+	case H1TLSStd:
+		return "https://" + g.stdTLS + path
+	case H1, H2C:
 	}
 	return "http://" + g.Addr + path
 }
@@ -121,7 +143,7 @@ func (g *Gateway) Client(m Mode) *http.Client {
 // Client is [Gateway.Client] for any server.
 func Client(t testing.TB, m Mode) *http.Client {
 	p := new(http.Protocols)
-	p.SetHTTP1(m == H1 || m == H1TLS)
+	p.SetHTTP1(m != H2 && m != H2C)
 	p.SetHTTP2(m == H2)
 	p.SetUnencryptedHTTP2(m == H2C)
 	tr := &http.Transport{

@@ -16,7 +16,7 @@ import (
 //
 // Tests are not held to it. They may use airsidetest, which imports the gateway.
 const layers = `
-NONE < airside, internal/watch;
+NONE < airside, internal/watch, internal/http1;
 
 # Bytes and meaning. Plain HTTP is what the other languages stand on.
 airside
@@ -32,6 +32,9 @@ proto/*, llm, internal/watch
 # What users name in the file: never each other, never the edge, never the app.
 internal/store, internal/event, internal/flow, internal/route, internal/pool, internal/config, internal/telemetry
 < policy/*, upstream/*;
+
+# The engines of HTTP/1.1 share one reader and writer of the wire.
+internal/http1 < internal/pool, internal/edge;
 
 # The one writer to clients knows no configuration.
 proto/*, internal/canon, internal/telemetry, internal/watch

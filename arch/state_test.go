@@ -4,6 +4,7 @@ import (
 	"go/ast"
 	"go/token"
 	"slices"
+	"strings"
 )
 
 // registries lists the package-level state that is meant: filled by init
@@ -112,13 +113,33 @@ func (t *tree) variables(s *source, c *scope, d *ast.GenDecl) []string {
 			meant := slices.ContainsFunc(registries, func(r struct{ file, name string }) bool {
 				return r.file == s.path && r.name == name.Name
 			})
-			if name.Name == "_" || meant || s.fixedType(c, v.Type) || i < len(v.Values) && s.fixed(c, v.Values[i]) {
+			if name.Name == "_" || meant || i < len(v.Values) && isError(name.Name, v.Values[i]) || s.fixedType(c, v.Type) || i < len(v.Values) && s.fixed(c, v.Values[i]) {
 				continue
 			}
 			out = append(out, t.at(name, "%s is state at package level", name.Name))
 		}
 	}
 	return out
+}
+
+// isError reports whether a variable holds an error value, written as &Error{...} or
+// &SomeError{...}. What a function assigns to one is found as with any other.
+func isError(name string, e ast.Expr) bool {
+	ptr, ok := e.(*ast.UnaryExpr)
+	if !ok || !strings.HasPrefix(strings.ToLower(name), "err") {
+		return false
+	}
+	lit, ok := ptr.X.(*ast.CompositeLit)
+	if !ok {
+		return false
+	}
+	switch typ := lit.Type.(type) {
+	case *ast.Ident:
+		return strings.HasSuffix(typ.Name, "Error")
+	case *ast.SelectorExpr:
+		return strings.HasSuffix(typ.Sel.Name, "Error")
+	}
+	return false
 }
 
 // fixed reports whether e is a value that stays what it is.

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"debug/buildinfo"
 	"errors"
 	"fmt"
 	"io"
@@ -10,6 +11,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"time"
 
@@ -27,6 +29,7 @@ type lab struct {
 	out      io.Writer // for progress
 	root     string    // of the module
 	dir      string    // of this run, removed at the end
+	logs     string    // where proxies log to, removed too: in memory, if there is such a place
 	cert     certificate
 	proxyCPU int
 	loadCPU  int
@@ -83,6 +86,10 @@ func (l *lab) prepare(ctx context.Context) error {
 	if l.dir, err = os.MkdirTemp(parent, "bench-"); err != nil {
 		return err
 	}
+	if l.logs, err = os.MkdirTemp("/dev/shm", "airside-bench-"); err != nil { // a disk would be measured too
+		l.logs = l.dir
+		l.say("There is no /dev/shm to write to: access logs go to the disk, and cost more.")
+	}
 	if l.cert, err = newCertificate(l.dir); err != nil {
 		return err
 	}
@@ -95,7 +102,38 @@ func (l *lab) prepare(ctx context.Context) error {
 	if err := proc.PinSelf(l.loadCPU); err != nil {
 		return err
 	}
-	return l.startAgent(ctx)
+	if err := l.startAgent(ctx); err != nil {
+		return err
+	}
+	return l.try(ctx)
+}
+
+// try starts each proxy once. One that does not answer is left out of everything,
+// said once and loudly.
+func (l *lab) try(ctx context.Context) error {
+	var good []*entrant
+	for _, e := range l.entrants {
+		_, err := l.start(ctx, e)
+		l.stop(e)
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		if err != nil {
+			l.report.Missing = append(l.report.Missing, e.name+" does not start")
+			l.fail(fmt.Errorf("%w\n****** %s is left out", err, e.name))
+			continue
+		}
+		good = append(good, e)
+	}
+	if len(good) == 0 {
+		return errors.Join(append(l.failures, errors.New("there is nothing to measure"))...)
+	}
+	l.entrants = good
+	l.report.Proxies = slices.DeleteFunc(l.report.Proxies, func(p report.Proxy) bool {
+		return !slices.ContainsFunc(good, func(e *entrant) bool { return e.name == p.Name })
+	})
+	l.report.Reference = l.reference()
+	return nil
 }
 
 func moduleRoot(ctx context.Context) (string, error) {
@@ -113,7 +151,8 @@ func moduleRoot(ctx context.Context) (string, error) {
 // build builds the parts as a release is built.
 func (l *lab) build(ctx context.Context) error {
 	packages := []string{"./bench/load", "./bench/mock", "./bench/rp"}
-	if l.options.airside == "" && (chosen(l.options.proxies, "airside") || chosen(l.options.proxies, "airside-chain")) {
+	ours := slices.ContainsFunc(proxies, func(p proxy) bool { return p.program == built+"airside" && chosen(l.options.proxies, p.name) })
+	if ours && l.options.airside == "" {
 		packages = append(packages, "./cmd/airside")
 	}
 	l.say("building %s", strings.Join(packages, " "))
@@ -131,6 +170,7 @@ func (l *lab) build(ctx context.Context) error {
 func (l *lab) enter(ctx context.Context) error {
 	l.report = &report.Report{
 		Date: today(), Machine: l.machine(), Rounds: l.options.rounds, Seconds: l.options.times().length.Seconds(),
+		Promises: promises,
 	}
 	for _, p := range proxies {
 		if !chosen(l.options.proxies, p.name) {
@@ -152,10 +192,6 @@ func (l *lab) enter(ctx context.Context) error {
 			Name: p.name, About: p.about, Version: p.askVersion(ctx, path), Bytes: info.Size(),
 		})
 	}
-	if len(l.entrants) == 0 {
-		return errors.New("there is nothing to measure")
-	}
-	l.report.Reference = l.reference()
 	return nil
 }
 
@@ -181,7 +217,7 @@ func (l *lab) find(p proxy) (string, error) {
 		path = filepath.Join(l.dir, path)
 	default:
 		var err error
-		if path, err = lookUp(p.program); err != nil {
+		if path, err = l.lookUp(p.program); err != nil {
 			return "", err
 		}
 	}
@@ -192,8 +228,13 @@ func (l *lab) find(p proxy) (string, error) {
 	return filepath.Abs(path)
 }
 
-// lookUp looks in the PATH, and where servers are that users do not start.
-func lookUp(program string) (string, error) {
+// lookUp looks among the tools that make has built, in the PATH, and where servers
+// are that users do not start.
+func (l *lab) lookUp(program string) (string, error) {
+	tools, err := filepath.Glob(filepath.Join(l.root, "bin", "tools", program+"-*", program))
+	if err == nil && len(tools) > 0 {
+		return tools[len(tools)-1], nil
+	}
 	path, err := exec.LookPath(program)
 	for _, dir := range []string{"/usr/sbin", "/usr/local/sbin"} {
 		if err == nil {
@@ -204,7 +245,8 @@ func lookUp(program string) (string, error) {
 	return path, err
 }
 
-// askVersion returns the first line that tells the version.
+// askVersion returns the first line that tells the version; of a Go program that
+// does not know its own, what the compiler wrote into it.
 func (p proxy) askVersion(ctx context.Context, path string) string {
 	if p.version == nil {
 		return runtime.Version()
@@ -214,8 +256,13 @@ func (p proxy) askVersion(ctx context.Context, path string) string {
 		return "unknown"
 	}
 	first, _, _ := strings.Cut(string(out), "\n")
-	first, _, _ = strings.Cut(first, " - ") // addresses of haproxy's makers
-	return strings.TrimSpace(strings.TrimPrefix(first, "nginx version: "))
+	first, _, _ = strings.Cut(first, " - ")  // addresses of haproxy's makers
+	first, _, _ = strings.Cut(first, " h1:") // the sum of caddy's module
+	first = strings.TrimSpace(strings.TrimPrefix(first, "nginx version: "))
+	if b, err := buildinfo.ReadFile(path); err == nil && first == "unknown" {
+		first = b.Main.Version + " " + b.GoVersion
+	}
+	return first
 }
 
 func (l *lab) machine() report.Machine {
@@ -280,18 +327,20 @@ func (l *lab) start(ctx context.Context, e *entrant) (time.Duration, error) {
 		return 0, err
 	}
 	e.ports = ports{plain: at[0], tls: at[1]}
-	e.args, err = e.command(fill{
+	f := fill{
 		Dir: l.dir, Plain: at[0], TLS: at[1], Agent: l.agentAt,
 		Cert: l.cert.cert, Key: l.cert.key, Both: l.cert.both, Files: l.files,
-	})
-	if err != nil {
+	}
+	if e.args, err = e.command(f); err != nil {
 		return 0, err
 	}
-	if e.log, err = os.Create(filepath.Join(l.dir, e.name+".log")); err != nil { //nolint:gosec // in the folder of the run
+	// A log is appended to, so that it can be emptied while it is written.
+	log := filepath.Join(l.logs, e.name+".log")
+	if e.log, err = os.OpenFile(log, os.O_CREATE|os.O_TRUNC|os.O_WRONLY|os.O_APPEND, 0o600); err != nil { //nolint:gosec // in the folder of the run
 		return 0, err
 	}
 	e.process, err = proc.Start(ctx, proc.Command{
-		Path: e.path, Args: e.args, Env: []string{"GOMAXPROCS=1"}, CPU: l.proxyCPU, Nice: nice, Log: e.log,
+		Path: e.path, Args: e.args, Env: e.environment(f), CPU: l.proxyCPU, Nice: nice, Log: e.log,
 	})
 	if err != nil {
 		return 0, errors.Join(err, e.log.Close())
@@ -315,11 +364,19 @@ func (l *lab) stop(e *entrant) {
 
 // tail is the end of what a process wrote.
 func tail(log *os.File) string {
-	b, err := os.ReadFile(log.Name()) //nolint:gosec // in the folder of the run
+	f, err := os.Open(log.Name()) //nolint:gosec // in the folder of the run
 	if err != nil {
 		return ""
 	}
-	return string(b[max(0, len(b)-2000):])
+	defer func() { _ = f.Close() }()
+	if info, err := f.Stat(); err == nil && info.Size() > 2000 {
+		_, _ = f.Seek(-2000, io.SeekEnd) // from the beginning otherwise
+	}
+	b, err := io.ReadAll(io.LimitReader(f, 2000))
+	if err != nil {
+		return ""
+	}
+	return string(b)
 }
 
 // close ends everything and removes what it left.
@@ -336,8 +393,8 @@ func (l *lab) close() error {
 	if l.dir == "" {
 		return nil
 	}
-	err := os.RemoveAll(l.dir)         //nolint:gosec // the folder of the run
-	_ = os.Remove(filepath.Dir(l.dir)) //nolint:gosec // empty, unless another run is under way
+	err := errors.Join(os.RemoveAll(l.dir), os.RemoveAll(l.logs)) //nolint:gosec // the folders of the run
+	_ = os.Remove(filepath.Dir(l.dir))                            //nolint:gosec // empty, unless another run is under way
 	return err
 }
 

@@ -1,8 +1,8 @@
-// Command bench measures Airside beside nginx, HAProxy and the bare reverse
-// proxy of the Go standard library, on this machine:
+// Command bench measures Airside beside nginx, HAProxy, Caddy and the bare
+// reverse proxy of the Go standard library, on this machine:
 //
-//	go run ./bench            all of it, about a quarter of an hour
-//	go run ./bench -quick     about a minute, for a first look
+//	go run ./bench            all of it, about half an hour
+//	go run ./bench -quick     about four minutes, for a first look
 //
 // It builds what it needs, starts everything on free loopback ports, measures in
 // interleaved rounds, prints a table, and leaves it, with all samples and a
@@ -31,13 +31,14 @@ import (
 
 // options are the flags.
 type options struct {
-	quick   bool
-	rounds  int
-	only    []string // workloads; empty: all
-	proxies []string // empty: all
-	json    bool
-	airside string // a binary; empty: build it
-	out     string // folder; empty: bench/results
+	quick    bool
+	rounds   int
+	only     []string // workloads; empty: all
+	proxies  []string // empty: all
+	json     bool
+	syscalls bool   // count them too
+	airside  string // a binary; empty: build it
+	out      string // folder; empty: bench/results
 }
 
 func main() {
@@ -60,11 +61,12 @@ func parse(args []string, errOut io.Writer) (*options, error) {
 	var only, proxies string
 	f := flag.NewFlagSet("bench", flag.ContinueOnError)
 	f.SetOutput(errOut)
-	f.BoolVar(&o.quick, "quick", false, "one short round of each: about a minute")
+	f.BoolVar(&o.quick, "quick", false, "one short round of each: about four minutes")
 	f.IntVar(&o.rounds, "rounds", 0, "rounds of each workload (default 5; 1 if quick)")
 	f.StringVar(&only, "only", "", "workloads to run, separated by commas: "+strings.Join(workloadNames(), ","))
 	f.StringVar(&proxies, "proxies", "", "proxies to measure, separated by commas: "+strings.Join(proxyNames(), ","))
 	f.BoolVar(&o.json, "json", false, "print all samples as JSON instead of the table")
+	f.BoolVar(&o.syscalls, "syscalls", false, "count the system calls of each request too, by strace, after everything else")
 	f.StringVar(&o.airside, "airside", "", "measure this binary of Airside instead of building one")
 	f.StringVar(&o.out, "out", "", "folder for the results (default bench/results)")
 	if err := f.Parse(args); err != nil {

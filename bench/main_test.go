@@ -30,6 +30,7 @@ func TestFlags(t *testing.T) {
 		want options
 	}{
 		{nil, options{rounds: 5}},
+		{[]string{"-syscalls"}, options{rounds: 5, syscalls: true}},
 		{[]string{"-quick"}, options{quick: true, rounds: 1}},
 		{[]string{"-quick", "-rounds", "3", "-json"}, options{quick: true, rounds: 3, json: true}},
 		{[]string{"-only", "post,tls", "-proxies", "nginx"}, options{rounds: 5, only: []string{"post", "tls"}, proxies: []string{"nginx"}}},
@@ -73,7 +74,7 @@ func TestRotated(t *testing.T) {
 func TestArguments(t *testing.T) {
 	p := ports{plain: "127.0.0.1:1", tls: "127.0.0.1:2"}
 	for _, w := range workloads {
-		args := strings.Join(w.arguments((&options{}).times(), 20000, false, p, "/cert.pem"), " ")
+		args := strings.Join(w.arguments((&options{}).times(), 40000, p, "/cert.pem"), " ")
 		for _, tt := range []struct {
 			want string
 			when bool
@@ -83,7 +84,8 @@ func TestArguments(t *testing.T) {
 			{"-ca /cert.pem", w.tls},
 			{"-mode streams", w.kind == report.Streams},
 			{"-mode idle", w.kind == report.Idle},
-			{"-c 4000", w.name == "idle"},
+			{"-c 10000", w.name == "idle"},
+			{"-m 8", w.name == "h2"},
 			{"-rate 5000", w.name == "rate"},
 		} {
 			if strings.Contains(args, tt.want) != tt.when {
@@ -93,15 +95,33 @@ func TestArguments(t *testing.T) {
 	}
 }
 
+// A promise is about what is measured.
+func TestPromisesNameWhatThereIs(t *testing.T) {
+	for _, p := range promises {
+		if !slices.Contains(workloadNames(), p.Workload) || !slices.Contains(proxyNames(), p.Proxy) || p.Most <= 0 {
+			t.Errorf("%+v", p)
+		}
+	}
+}
+
+// The table is one of strace 6.1.
+func TestParseCalls(t *testing.T) {
+	each, failed := parseCalls([]byte("% time     seconds  usecs/call     calls    errors syscall\n"+
+		"------ ----------- ----------- --------- --------- ----------------\n"+
+		" 60.00    0.600000          30      2000       500 read\n"+
+		" 40.00    0.400000          40      1000           write\n"+
+		"------ ----------- ----------- --------- --------- ----------------\n"+
+		"100.00    1.000000          33      3000       500 total\n"), 1000)
+	if diff := cmp.Diff(map[string]float64{"read": 2, "write": 1}, each); diff != "" || failed != 0.5 {
+		t.Errorf("failed %v (-want +got)\n%s", failed, diff)
+	}
+}
+
 func TestStreamsFitTheOpenFiles(t *testing.T) {
-	w := workload{streams: 4000}
-	for _, tt := range []struct {
-		files int
-		quick bool
-		want  int
-	}{{20000, false, 4000}, {20000, true, 1000}, {4096, false, 1798}, {1024, true, 262}} {
-		if got := w.connections(tt.files, tt.quick); got != tt.want {
-			t.Errorf("%d files, quick %t: got %d, want %d", tt.files, tt.quick, got, tt.want)
+	w := workload{streams: 10000}
+	for _, tt := range []struct{ files, want int }{{40000, 10000}, {20400, 10000}, {20000, 9900}, {1024, 412}} {
+		if got := w.connections(tt.files); got != tt.want {
+			t.Errorf("%d files: got %d, want %d", tt.files, got, tt.want)
 		}
 	}
 }
@@ -115,23 +135,24 @@ func TestCommands(t *testing.T) {
 			t.Errorf("%s: %v", p.name, err)
 			continue
 		}
-		text := strings.Join(args, " ")
+		text := strings.Join(append(args, p.environment(f)...), " ")
 		if p.config != "" {
-			b, err := os.ReadFile(filepath.Join(f.Dir, p.config))
+			file := filepath.Join(f.Dir, p.name+filepath.Ext(p.config))
+			b, err := os.ReadFile(file)
 			if err != nil {
 				t.Fatal(err)
 			}
-			if !strings.Contains(text, filepath.Join(f.Dir, p.config)) {
+			if !strings.Contains(text, file) {
 				t.Errorf("%s: the arguments do not name the configuration: %s", p.name, text)
 			}
-			text = string(b)
+			text += string(b)
 		}
-		for _, want := range []string{f.Plain, f.TLS, f.Agent} {
-			if !strings.Contains(text, want) {
+		for _, want := range []string{"1111", "2222", f.Agent, "engine: " + p.engine} {
+			if !strings.Contains(text, want) && want != "engine: " {
 				t.Errorf("%s: %s is not in\n%s", p.name, want, text)
 			}
 		}
-		for _, left := range []string{"{{", "<no value>", "CONFIG", "PLAIN", "AGENT"} {
+		for _, left := range []string{"{{", "<no value>", "CONFIG", "PLAIN", "AGENT", "=DIR"} {
 			if strings.Contains(text, left) {
 				t.Errorf("%s: %s is left in\n%s", p.name, left, text)
 			}

@@ -36,17 +36,32 @@ var workloads = []workload{
 		path: "/v1/chat/completions", load: []string{"-c", "64"},
 	},
 	{
+		name: "h2", title: "POST of 1 KiB over TLS 1.3, HTTP/2, 8 connections with 8 requests at a time on each", kind: report.Requests, tls: true,
+		path: "/v1/chat/completions", load: []string{"-c", "8", "-m", "8"},
+	},
+	{
 		name: "sse", title: "1,000 event streams, each 25 events of 1 KiB a second", kind: report.Streams,
 		path: "/v1/sse?n=50&size=1024&gap=40ms", load: []string{"-method", "GET", "-body", "0", "-event", "1024"}, streams: 1000,
 	},
 	{
-		name: "idle", title: "4,000 silent event streams held open", kind: report.Idle,
-		path: "/v1/sse?n=1&size=200&hold=10m", load: []string{"-method", "GET", "-body", "0"}, streams: 4000,
+		name: "idle", title: "10,000 silent event streams held open", kind: report.Idle,
+		path: "/v1/sse?n=1&size=200&hold=10m", load: []string{"-method", "GET", "-body", "0"}, streams: 10000,
 	},
 	{
 		name: "start", title: "Start: from exec to the first 200 through the proxy, then idle", kind: report.Start,
 		path: "/v1/chat/completions",
 	},
+}
+
+// promises are what docs/BARS.md says about these workloads.
+var promises = []report.Promise{
+	{Workload: "post", Proxy: "airside", Measure: report.Ratio, Most: 1.10},
+	{Workload: "post", Proxy: "airside-chain", Measure: report.Ratio, Most: 1.6},
+	{Workload: "rate", Proxy: "airside", Measure: report.Latency, Most: 1.5},
+	{Workload: "tls", Proxy: "airside", Measure: report.Ratio, Most: 1.3},
+	{Workload: "h2", Proxy: "airside", Measure: report.Ratio, Most: 2},
+	{Workload: "sse", Proxy: "airside", Measure: report.Ratio, Most: 1.15},
+	{Workload: "idle", Proxy: "airside", Measure: report.Cost, Most: 20},
 }
 
 func workloadNames() []string {
@@ -64,7 +79,7 @@ type times struct {
 
 func (o *options) times() times {
 	if o.quick {
-		return times{warm: 300 * time.Millisecond, length: time.Second, settle: 500 * time.Millisecond, idle: 300 * time.Millisecond}
+		return times{warm: 500 * time.Millisecond, length: 2 * time.Second, settle: time.Second, idle: 500 * time.Millisecond}
 	}
 	return times{warm: time.Second, length: 5 * time.Second, settle: 3 * time.Second, idle: 2 * time.Second}
 }
@@ -78,18 +93,15 @@ func (o *options) roundsOf(k report.Kind) int {
 	return o.rounds
 }
 
+// others is how many files a proxy may need that are not of streams.
+const others = 200
+
 // connections is how many streams w opens, given how many files a process may
 // have open: a proxy needs two for each.
-func (w workload) connections(files int, quick bool) int {
-	n := w.streams
-	if quick {
-		n = min(n, 1000)
-	}
-	return min(n, (files-500)/2)
-}
+func (w workload) connections(files int) int { return min(w.streams, (files-others)/2) }
 
 // arguments are those of the load generator for one run.
-func (w workload) arguments(t times, files int, quick bool, p ports, cert string) []string {
+func (w workload) arguments(t times, files int, p ports, cert string) []string {
 	url := fmt.Sprintf("http://%s%s", p.plain, w.path)
 	args := []string{"-d", t.length.String(), "-warm", t.warm.String()}
 	if w.tls {
@@ -104,7 +116,7 @@ func (w workload) arguments(t times, files int, quick bool, p ports, cert string
 	case report.Requests, report.Start:
 	}
 	if w.streams > 0 {
-		args = append(args, "-c", fmt.Sprint(w.connections(files, quick)))
+		args = append(args, "-c", fmt.Sprint(w.connections(files)))
 	}
 	return append(append(args, "-url", url), w.load...)
 }

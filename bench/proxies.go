@@ -3,8 +3,10 @@ package main
 import (
 	"embed"
 	"fmt"
+	"net"
 	"os"
 	"path/filepath"
+	"strings"
 	"text/template"
 )
 
@@ -14,10 +16,12 @@ var templates embed.FS
 // A proxy is something to measure.
 type proxy struct {
 	name, about string
-	program     string   // looked for in the PATH, or built
+	program     string   // looked for in the PATH and among the tools, or built
 	install     string   // how to get it, if it is not built
 	config      string   // template in conf, without .tmpl
+	engine      string   // of Airside: filled into its template
 	args        []string // in which CONFIG, PLAIN, TLS, CERT, KEY and AGENT are filled in
+	env         []string // in which DIR is filled in
 	version     []string // arguments that print the version
 }
 
@@ -32,12 +36,21 @@ var proxies = []proxy{
 		config: "haproxy.cfg", args: []string{"-db", "-f", "CONFIG"}, version: []string{"-v"},
 	},
 	{
-		name: "airside", about: "nothing but the way through", program: built + "airside",
+		name: "caddy", about: "reverse_proxy and nothing else", program: "caddy", install: "make caddy, or apt-get install caddy",
+		config: "caddy.Caddyfile", args: []string{"run", "--adapter", "caddyfile", "--config", "CONFIG"},
+		env: []string{"HOME=DIR"}, version: []string{"version"},
+	},
+	{
+		name: "airside", about: "engine: fast, nothing but the way through", program: built + "airside", engine: "fast",
 		config: "airside.yaml", args: []string{"run", "-c", "CONFIG"}, version: []string{"version"},
 	},
 	{
-		name: "airside-chain", about: "with apikey, allow (CEL), ratelimit, headers (CEL)", program: built + "airside",
+		name: "airside-chain", about: "engine: fast; apikey, allow (CEL), ratelimit, headers (CEL), access log to a file in memory", program: built + "airside", engine: "fast",
 		config: "airside-chain.yaml", args: []string{"run", "-c", "CONFIG"}, version: []string{"version"},
+	},
+	{
+		name: "airside-std", about: "engine: std, nothing but the way through", program: built + "airside", engine: "std",
+		config: "airside.yaml", args: []string{"run", "-c", "CONFIG"}, version: []string{"version"},
 	},
 	{
 		name: "rp", about: "net/http and httputil.ReverseProxy, and nothing else", program: built + "rp",
@@ -62,11 +75,24 @@ type ports struct{ plain, tls string }
 // A fill is what templates and arguments are filled in with.
 type fill struct {
 	Dir, Plain, TLS, Agent, Cert, Key, Both string
+	Engine                                  string
 	Files                                   int // open files allowed
 }
 
-// Connections is how many nginx may have: some files are for other things.
-func (f fill) Connections() int { return f.Files - 50 }
+// PlainPort is the port of Plain.
+func (f fill) PlainPort() (string, error) { return port(f.Plain) }
+
+// TLSPort is the port of TLS.
+func (f fill) TLSPort() (string, error) { return port(f.TLS) }
+
+func port(address string) (string, error) {
+	_, p, err := net.SplitHostPort(address)
+	return p, err
+}
+
+// Connections is how many nginx may have: more than files, for it begins to close
+// kept connections when a sixteenth is left.
+func (f fill) Connections() int { return f.Files + f.Files/8 }
 
 // Streams is how many clients haproxy may have: each needs two files.
 func (f fill) Streams() int { return (f.Files - 100) / 2 }
@@ -75,7 +101,8 @@ func (f fill) Streams() int { return (f.Files - 100) / 2 }
 func (p proxy) command(f fill) ([]string, error) {
 	config := ""
 	if p.config != "" {
-		config = filepath.Join(f.Dir, p.config)
+		f.Engine = p.engine
+		config = filepath.Join(f.Dir, p.name+filepath.Ext(p.config))
 		if err := p.writeConfig(config, f); err != nil {
 			return nil, fmt.Errorf("configuration of %s: %w", p.name, err)
 		}
@@ -99,6 +126,15 @@ func (p proxy) command(f fill) ([]string, error) {
 		args = append(args, a)
 	}
 	return args, nil
+}
+
+// environment is what p wants in its environment.
+func (p proxy) environment(f fill) []string {
+	env := []string{"GOMAXPROCS=1"}
+	for _, v := range p.env {
+		env = append(env, strings.ReplaceAll(v, "DIR", f.Dir))
+	}
+	return env
 }
 
 func (p proxy) writeConfig(file string, f fill) error {

@@ -22,8 +22,8 @@ func (l *lab) measure(ctx context.Context) (*report.Report, error) {
 		}
 		l.say("%s: %s", w.name, w.title)
 		result := report.Workload{Name: w.name, Title: w.title, Kind: w.kind}
-		if n := w.connections(l.files, l.options.quick); n < w.streams {
-			result.Title += fmt.Sprintf(" (here %d streams)", n)
+		if n := w.connections(l.files); n < w.streams {
+			result.Title += fmt.Sprintf(" (here %d streams: no more files may be open)", n)
 		}
 		var err error
 		switch w.kind {
@@ -36,6 +36,11 @@ func (l *lab) measure(ctx context.Context) (*report.Report, error) {
 			return nil, err
 		}
 		l.report.Workloads = append(l.report.Workloads, result)
+	}
+	if l.options.syscalls {
+		if err := l.countCalls(ctx); err != nil {
+			return nil, err
+		}
 	}
 	return l.report, nil
 }
@@ -139,11 +144,12 @@ func (l *lab) sample(ctx context.Context, w workload, e *entrant, round int, res
 	if s.Errors > 0 {
 		l.fail(fmt.Errorf("%s: %s: %d errors of %d: the figures are worth nothing\n%s", w.name, e.name, s.Errors, s.Errors+s.Units, tail(e.log)))
 	}
-	return nil
+	return e.log.Truncate(0) // an access log of all rounds would be gigabytes
 }
 
-func (l *lab) load(ctx context.Context, w workload, e *entrant) (*sample.Sample, error) {
-	args := w.arguments(l.options.times(), l.files, l.options.quick, e.ports, l.cert.cert)
+func (l *lab) load(ctx context.Context, w workload, e *entrant, more ...string) (*sample.Sample, error) {
+	args := w.arguments(l.options.times(), l.files, e.ports, l.cert.cert)
+	args = append(args, more...)
 	args = append(args, "-pids", strings.Trim(strings.Join(strings.Fields(fmt.Sprint(e.process.PIDs())), ","), "[]"))
 	var out bytes.Buffer
 	p, err := proc.Start(ctx, proc.Command{

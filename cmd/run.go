@@ -22,8 +22,9 @@ import (
 )
 
 type runOptions struct {
-	file  string
-	watch bool
+	file    string
+	watch   bool
+	profile string
 }
 
 func (p *program) runCommand() *cobra.Command {
@@ -38,11 +39,12 @@ func (p *program) runCommand() *cobra.Command {
 			if len(args) > 0 {
 				o.file = args[0]
 			}
-			return p.run(cmd.Context(), o)
+			return profiled(o.profile, func() error { return p.run(cmd.Context(), o) })
 		},
 	}
 	cmd.Flags().StringVarP(&o.file, "config", "c", defaultFile, "the configuration file")
 	cmd.Flags().BoolVar(&o.watch, "watch", false, "load the configuration anew whenever the file changes")
+	cmd.Flags().StringVar(&o.profile, "cpu-profile", "", "write to `FILE` where processor time goes until the end, for go tool pprof")
 	return cmd
 }
 
@@ -50,8 +52,8 @@ func (p *program) runCommand() *cobra.Command {
 type runner struct {
 	program *program
 	options runOptions
-	level   *slog.LevelVar
-	log     *slog.Logger
+	output  *telemetry.Log
+	log     *slog.Logger // to output
 	app     *app.App
 	admin   *admin.Server
 	address string // of admin, as configured
@@ -65,13 +67,14 @@ func (p *program) run(ctx context.Context, o runOptions) error {
 	if err != nil {
 		return err
 	}
-	r := &runner{hup: make(chan os.Signal, 1), program: p, options: o, level: new(slog.LevelVar), changed: make(chan struct{}, 1)}
-	if r.log, err = p.logger(c, r.level); err != nil {
+	r := &runner{hup: make(chan os.Signal, 1), program: p, options: o, changed: make(chan struct{}, 1)}
+	if r.output, err = telemetry.Open(p.Err, p.logFormat(c), logLevel(c), p.Colour); err != nil {
 		return err
 	}
+	r.app = app.New(r.output.Logger)
+	r.log = r.app.Log()
 	log.SetFlags(0)
 	log.SetOutput(libraries{r.log})
-	r.app = app.New(r.log)
 	signal.Notify(r.hup, syscall.SIGHUP) // to the end: a reload that is asked for too early or too late must not end the program
 	if err := r.apply(c); err != nil {
 		return err
@@ -90,17 +93,16 @@ func (l libraries) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// logger makes the log that c asks for.
-func (p *program) logger(c *config.Config, level *slog.LevelVar) (*slog.Logger, error) {
-	level.Set(logLevel(c))
+// logFormat is the one that c asks for.
+func (p *program) logFormat(c *config.Config) telemetry.LogFormat {
 	format := telemetry.LogFormat(c.Telemetry.Log.Format)
-	if format == "auto" {
-		format = telemetry.JSON
-		if p.Terminal {
-			format = telemetry.Text
-		}
+	if format != "auto" {
+		return format
 	}
-	return telemetry.NewLog(p.Err, format, level, p.Colour)
+	if p.Terminal {
+		return telemetry.Text
+	}
+	return telemetry.JSON
 }
 
 func logLevel(c *config.Config) slog.Level {
@@ -168,7 +170,9 @@ func (r *runner) apply(c *config.Config) error {
 		n.discard()
 		return err
 	}
-	r.level.Set(logLevel(c))
+	if err := r.output.Set(r.program.logFormat(c), logLevel(c)); err != nil {
+		r.log.LogAttrs(context.Background(), slog.LevelError, "the log stays as it is", slog.Any("err", err))
+	}
 	if n.address != r.address {
 		if r.admin != nil {
 			_ = r.admin.Close() // whoever asked it something asks again

@@ -1,11 +1,12 @@
 // Command load is the load generator of the benchmark. It speaks HTTP/1.1, in
-// clear or over TLS, to one loopback address, and accounts processor time and
-// memory of the processes under test while it does.
+// clear or over TLS, or HTTP/2 over TLS, to one loopback address, and accounts
+// processor time and memory of the processes under test while it does.
 //
 //	-mode requests  connections that ask again and again: as fast as the answers
 //	                come (closed loop), or -rate requests a second in all (open
 //	                loop: latency counts from when a request was due, so that a
-//	                stall is not hidden by the requests that it kept from being sent)
+//	                stall is not hidden by the requests that it kept from being sent).
+//	                With -m N it is HTTP/2 over TLS, N requests at a time on each
 //	-mode streams   connections that each read one event stream after the other
 //	-mode idle      connections that each hold one silent stream open
 //
@@ -49,7 +50,11 @@ type config struct {
 	event  int64
 
 	peer    peer   // of target
-	request []byte // sent again and again
+	request []byte // sent again and again over HTTP/1.1
+	content []byte // body of each request
+
+	multiplex    int    // HTTP/2 requests at a time on a connection; 0: HTTP/1.1
+	first, later []byte // header blocks of HTTP/2
 }
 
 func main() {
@@ -70,7 +75,11 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 	var s *sample.Sample
 	switch c.mode {
 	case "requests":
-		s, err = c.requests(ctx)
+		if c.multiplex > 0 {
+			s, err = c.multiplexed(ctx)
+		} else {
+			s, err = c.requests(ctx)
+		}
 	case "streams":
 		s, err = c.streams(ctx)
 	case "idle":
@@ -97,6 +106,7 @@ func parse(args []string) (*config, error) {
 	f.StringVar(&c.host, "host", "gateway.example", "host to ask for, in the request and in the TLS handshake")
 	f.IntVar(&c.conns, "c", 64, "connections")
 	f.Float64Var(&c.rate, "rate", 0, "requests a second over all connections; 0: closed loop")
+	f.IntVar(&c.multiplex, "m", 0, "requests: speak HTTP/2, with so many requests at a time on each connection; 0: HTTP/1.1")
 	f.DurationVar(&c.warm, "warm", time.Second, "how long to run before measuring")
 	f.DurationVar(&c.length, "d", 5*time.Second, "how long to measure")
 	f.IntVar(&c.ramp, "ramp", 2000, "connections opened each second, for streams and idle")
@@ -117,10 +127,11 @@ func parse(args []string) (*config, error) {
 		}
 		c.pids = append(c.pids, n)
 	}
-	if c.conns < 1 || c.ramp < 1 || c.event < 1 || c.rate < 0 || f.NArg() > 0 {
-		return nil, fmt.Errorf("-c, -ramp and -event must be at least 1, -rate at least 0, and nothing follows the flags")
+	if c.conns < 1 || c.ramp < 1 || c.event < 1 || c.rate < 0 || c.multiplex < 0 || f.NArg() > 0 {
+		return nil, fmt.Errorf("-c, -ramp and -event must be at least 1, -rate and -m at least 0, and nothing follows the flags")
 	}
-	var err error
-	c.peer, c.request, err = c.prepare()
-	return c, err
+	if err := c.prepare(); err != nil {
+		return nil, err
+	}
+	return c, c.checkMultiplex()
 }

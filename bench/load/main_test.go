@@ -120,6 +120,66 @@ func TestRequestsOverTLS(t *testing.T) {
 	}
 }
 
+// secure serves h over TLS and HTTP/2, and returns the arguments to ask it.
+func secure(t *testing.T, h http.Handler) (*httptest.Server, []string) {
+	t.Helper()
+	ts := httptest.NewUnstartedServer(h)
+	ts.EnableHTTP2 = true
+	ts.StartTLS()
+	file := filepath.Join(t.TempDir(), "ca.pem")
+	if err := os.WriteFile(file, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: ts.Certificate().Raw}), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return ts, []string{"-ca", file, "-host", "example.com", "-c", "2", "-m", "8"}
+}
+
+// Eight requests are under way on a connection, never more, and all are answered.
+func TestRequestsOverHTTP2(t *testing.T) {
+	var now, most atomic.Int64
+	h := agent(t)
+	ts, args := secure(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		n := now.Add(1)
+		defer now.Add(-1)
+		for old := most.Load(); n > old && !most.CompareAndSwap(old, n); old = most.Load() {
+			continue
+		}
+		if r.ProtoMajor != 2 || r.Host != "example.com" || r.Header.Get("Content-Type") != "application/json" {
+			t.Errorf("got %s, host %q, %v", r.Proto, r.Host, r.Header)
+		}
+		h.ServeHTTP(w, r)
+	}))
+	defer ts.Close()
+	s := load(t, append(args, "-url", ts.URL+"/v1")...)
+	if s.Errors != 0 || s.Units < 10 || s.Total < s.Units || s.P50 <= 0 || s.TLS != "TLS 1.3, TLS_AES_128_GCM_SHA256, h2" {
+		t.Errorf("%+v", s)
+	}
+	if got := most.Load(); got < 2 || got > 16 {
+		t.Errorf("at most %d requests at a time, want up to 16", got)
+	}
+}
+
+// Over HTTP/2 the same is an error as over HTTP/1.1.
+func TestErrorsOverHTTP2(t *testing.T) {
+	h := agent(t)
+	ts, args := secure(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/reset" {
+			panic(http.ErrAbortHandler)
+		}
+		h.ServeHTTP(w, r)
+	}))
+	defer ts.Close()
+	for _, path := range []string{"/short", "/nothing", "/reset"} {
+		if s := load(t, append(args, "-method", "GET", "-body", "0", "-url", ts.URL+path)...); s.Errors == 0 {
+			t.Errorf("%s: no error: %+v", path, s)
+		}
+	}
+	old := httptest.NewTLSServer(agent(t))
+	defer old.Close()
+	if s := load(t, append(args, "-url", old.URL+"/v1")...); s.Errors != 2 || s.Units != 0 {
+		t.Errorf("a server without HTTP/2: %+v", s)
+	}
+}
+
 func TestAnswersOfTheProxyItselfAreErrors(t *testing.T) {
 	ts := httptest.NewServer(agent(t))
 	defer ts.Close()
@@ -164,6 +224,8 @@ func TestRunRefuses(t *testing.T) {
 		{"-mode", "nothing"},
 		{"-c", "0"},
 		{"-rate", "-1"},
+		{"-m", "-1"},
+		{"-m", "8"},
 		{"-pids", "x"},
 		{"extra"},
 		{"-unknown"},

@@ -1,7 +1,13 @@
 package main
 
 import (
+	"cmp"
 	"context"
+	"crypto/tls"
+	"fmt"
+	"net"
+	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -20,6 +26,26 @@ type crew struct {
 	measuring atomic.Bool
 	stopping  atomic.Bool
 	errors    atomic.Int64
+	secured   sync.Map // what was agreed on by TLS -> nil
+}
+
+// note takes note of what was agreed on when c was opened, if it speaks TLS.
+func (c *crew) note(conn net.Conn) {
+	if t, ok := conn.(*tls.Conn); ok {
+		s := t.ConnectionState()
+		c.secured.Store(strings.Join([]string{tls.VersionName(s.Version), tls.CipherSuiteName(s.CipherSuite), cmp.Or(s.NegotiatedProtocol, "no ALPN")}, ", "), nil)
+	}
+}
+
+// security is what all connections agreed on, different ones separated by "; ".
+func (c *crew) security() string {
+	var all []string
+	c.secured.Range(func(k, _ any) bool {
+		all = append(all, fmt.Sprint(k))
+		return true
+	})
+	slices.Sort(all)
+	return strings.Join(all, "; ")
 }
 
 // A tally is what one worker counted while the crew was measuring.
@@ -27,6 +53,7 @@ type tally struct {
 	latency hist.Histogram
 	bytes   int64
 	chunks  int64
+	total   int64    // units, or bytes of streams, also when nothing was measured
 	_       [64]byte // of another cache line than the next worker's
 }
 

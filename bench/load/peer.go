@@ -26,26 +26,27 @@ type peer struct {
 	tls  *tls.Config // nil: in clear
 }
 
-// prepare makes the peer and the bytes of the request from the flags.
-func (c *config) prepare() (peer, []byte, error) {
+// prepare makes the peer and the requests from the flags.
+func (c *config) prepare() error {
 	u, err := url.Parse(c.target)
 	if err != nil {
-		return peer{}, nil, err
+		return err
 	}
-	p := peer{addr: u.Host}
-	if err := wire.Loopback(p.addr); err != nil {
-		return peer{}, nil, err
+	c.peer = peer{addr: u.Host}
+	if err := wire.Loopback(c.peer.addr); err != nil {
+		return err
 	}
 	if u.Scheme == "https" {
-		if p.tls, err = c.trust(); err != nil {
-			return peer{}, nil, err
+		if c.peer.tls, err = c.trust(); err != nil {
+			return err
 		}
 	}
-	return p, c.compose(u.RequestURI()), nil
+	c.compose(u.RequestURI())
+	return nil
 }
 
 // trust verifies as usual, by the one certificate of the benchmark, and speaks
-// TLS 1.3 and HTTP/1.1.
+// TLS 1.3, and HTTP/1.1 or, with -m, HTTP/2.
 func (c *config) trust() (*tls.Config, error) {
 	pem, err := os.ReadFile(c.ca)
 	if err != nil {
@@ -55,22 +56,32 @@ func (c *config) trust() (*tls.Config, error) {
 	if !roots.AppendCertsFromPEM(pem) {
 		return nil, errors.New("-ca: there is no certificate in it")
 	}
-	return &tls.Config{RootCAs: roots, ServerName: c.host, MinVersion: tls.VersionTLS13, NextProtos: []string{"http/1.1"}}, nil
+	protocol := "http/1.1"
+	if c.multiplex > 0 {
+		protocol = "h2"
+	}
+	return &tls.Config{RootCAs: roots, ServerName: c.host, MinVersion: tls.VersionTLS13, NextProtos: []string{protocol}}, nil
 }
 
-func (c *config) compose(target string) []byte {
-	var b bytes.Buffer
-	fmt.Fprintf(&b, "%s %s HTTP/1.1\r\nHost: %s\r\nUser-Agent: load/1\r\nAccept: application/json\r\nAuthorization: Bearer %s\r\n",
-		c.method, target, c.host, key)
+const agentName = "load/1" // as User-Agent
+
+// compose makes the requests.
+func (c *config) compose(target string) {
 	if c.body > 0 {
 		const head = `{"model":"mock-1","stream":false,"messages":[{"role":"user","content":"`
 		const tail = `"}]}`
-		body := head + strings.Repeat("a", max(1, c.body-len(head)-len(tail))) + tail
-		fmt.Fprintf(&b, "Content-Type: application/json\r\nContent-Length: %d\r\n\r\n%s", len(body), body)
-	} else {
-		b.WriteString("\r\n")
+		c.content = []byte(head + strings.Repeat("a", max(1, c.body-len(head)-len(tail))) + tail)
 	}
-	return b.Bytes()
+	var b bytes.Buffer
+	fmt.Fprintf(&b, "%s %s HTTP/1.1\r\nHost: %s\r\nUser-Agent: %s\r\nAccept: application/json\r\nAuthorization: Bearer %s\r\n",
+		c.method, target, c.host, agentName, key)
+	if len(c.content) > 0 {
+		fmt.Fprintf(&b, "Content-Type: application/json\r\nContent-Length: %d\r\n", len(c.content))
+	}
+	b.WriteString("\r\n")
+	b.Write(c.content)
+	c.request = b.Bytes()
+	c.block(target)
 }
 
 // A line is one connection to the peer. It is dialled when it is needed.
@@ -136,6 +147,9 @@ func (p peer) dial(ctx context.Context) (net.Conn, error) {
 	t := tls.Client(c, p.tls)
 	if err := t.HandshakeContext(ctx); err != nil {
 		return nil, errors.Join(err, c.Close())
+	}
+	if got, want := t.ConnectionState().NegotiatedProtocol, p.tls.NextProtos[0]; want == "h2" && got != want {
+		return nil, errors.Join(fmt.Errorf("HTTP/2 was not agreed on, but %q", got), t.Close())
 	}
 	return t, nil
 }

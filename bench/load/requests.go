@@ -26,8 +26,9 @@ func (c *config) requests(ctx context.Context) (*sample.Sample, error) {
 	var all hist.Histogram
 	for i := range tallies {
 		all.Merge(&tallies[i].latency)
+		s.Total += tallies[i].total
 	}
-	s.Errors = crew.errors.Load()
+	s.Errors, s.TLS = crew.errors.Load(), crew.security()
 	divide(s, spent, all.Count())
 	latencies(s, &all)
 	return s, nil
@@ -79,6 +80,7 @@ func (c *config) askOn(ctx context.Context, crew *crew, t *tally, p *pace) {
 			crew.errors.Add(1)
 			return
 		}
+		crew.note(l.conn)
 		cut := context.AfterFunc(ctx, hangUp(l))
 		c.askUntilClosed(ctx, crew, t, p, l)
 		cut()
@@ -101,7 +103,11 @@ func (c *config) askUntilClosed(ctx context.Context, crew *crew, t *tally, p *pa
 		if err != nil || h.Status != 200 || h.Length >= 0 && h.Length < c.want {
 			crew.errors.Add(1)
 		}
-		if err == nil && crew.measuring.Load() {
+		if err != nil {
+			continue
+		}
+		t.total++
+		if crew.measuring.Load() {
 			t.latency.Add(time.Since(at))
 		}
 	}

@@ -42,6 +42,7 @@ func (c *config) streams(ctx context.Context) (*sample.Sample, error) {
 	for i := range tallies {
 		all.Merge(&tallies[i].latency)
 		total += tallies[i].bytes
+		s.Total += tallies[i].total / c.event
 		s.Chunks += tallies[i].chunks
 	}
 	s.Errors = crew.errors.Load()
@@ -96,6 +97,7 @@ var errStatus = errors.New("the status is not 200")
 func (c *config) readStream(ctx context.Context, crew *crew, t *tally, l *line) error {
 	asked, first := time.Now(), true
 	h, err := l.ask(ctx, c.request, func(n int) {
+		t.total += int64(n)
 		if !crew.measuring.Load() {
 			first = false
 			return

@@ -56,18 +56,21 @@ func run(ctx context.Context, s settings) error {
 	if err != nil {
 		return err
 	}
-	listeners := []net.Listener{ln}
+	h := &http.Server{Handler: newProxy(s.upstream), ReadHeaderTimeout: 10 * time.Second, ErrorLog: log.New(io.Discard, "", 0)}
+	serving := []func() error{func() error { return h.Serve(ln) }}
 	if s.tlsAddr != "" {
-		secure, err := s.listenTLS(ctx)
+		secure, err := s.listenTLS(ctx, h)
 		if err != nil {
 			return errors.Join(err, ln.Close())
 		}
-		listeners = append(listeners, secure)
+		serving = append(serving, func() error { return h.ServeTLS(secure, "", "") })
 	}
-	return serve(ctx, newProxy(s.upstream), listeners)
+	return serve(ctx, h, serving)
 }
 
-func (s settings) listenTLS(ctx context.Context) (net.Listener, error) {
+// listenTLS prepares h for TLS, with HTTP/1.1 and HTTP/2, and returns where it is
+// to be served.
+func (s settings) listenTLS(ctx context.Context, h *http.Server) (net.Listener, error) {
 	if err := wire.Loopback(s.tlsAddr); err != nil {
 		return nil, err
 	}
@@ -75,21 +78,16 @@ func (s settings) listenTLS(ctx context.Context) (net.Listener, error) {
 	if err != nil {
 		return nil, err
 	}
-	ln, err := new(net.ListenConfig).Listen(ctx, "tcp", s.tlsAddr)
-	if err != nil {
-		return nil, err
-	}
-	return tls.NewListener(ln, &tls.Config{
-		MinVersion: tls.VersionTLS13, Certificates: []tls.Certificate{cert}, NextProtos: []string{"http/1.1"},
-	}), nil
+	h.TLSConfig = &tls.Config{MinVersion: tls.VersionTLS13, Certificates: []tls.Certificate{cert}}
+	return new(net.ListenConfig).Listen(ctx, "tcp", s.tlsAddr)
 }
 
-func serve(ctx context.Context, h http.Handler, listeners []net.Listener) error {
-	s := &http.Server{Handler: h, ReadHeaderTimeout: 10 * time.Second, ErrorLog: log.New(io.Discard, "", 0)}
-	ended := make(chan error, len(listeners))
+// serve serves until ctx ends.
+func serve(ctx context.Context, s *http.Server, serving []func() error) error {
+	ended := make(chan error, len(serving))
 	var all sync.WaitGroup
-	for _, ln := range listeners {
-		all.Go(func() { ended <- s.Serve(ln) })
+	for _, f := range serving {
+		all.Go(func() { ended <- f() })
 	}
 	var err error
 	select {

@@ -25,7 +25,8 @@ func TestProxyPassesOnAndSaysForWhom(t *testing.T) {
 	}
 	ctx, stop := context.WithCancel(t.Context())
 	served := make(chan error, 1)
-	go func() { served <- serve(ctx, newProxy(agent.Listener.Addr().String()), []net.Listener{ln}) }()
+	proxy := &http.Server{Handler: newProxy(agent.Listener.Addr().String())}
+	go func() { served <- serve(ctx, proxy, []func() error{func() error { return proxy.Serve(ln) }}) }()
 	r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, "http://"+ln.Addr().String()+"/x", strings.NewReader("hello"))
 	if err != nil {
 		t.Fatal(err)

@@ -12,12 +12,14 @@ import (
 
 	"github.com/airside-gateway/airside/internal/config"
 	"github.com/airside-gateway/airside/internal/edge"
+	"github.com/airside-gateway/airside/internal/telemetry"
 	"github.com/airside-gateway/airside/proto/web"
 )
 
 // An App is a gateway with its listeners.
 type App struct {
 	log      *slog.Logger
+	mask     telemetry.Mask
 	gateway  *gateway
 	edge     *edge.Server
 	ready    atomic.Bool // a configuration is in force
@@ -26,6 +28,7 @@ type App struct {
 	mu      sync.Mutex // serializes Apply and Shutdown
 	stopped bool
 	grace   time.Duration
+	masked  []string // the words of mask
 	applied atomic.Pointer[Applied]
 }
 
@@ -38,9 +41,16 @@ type Applied struct {
 
 // New returns an app that listens nowhere and knows no routes yet.
 func New(log *slog.Logger) *App {
-	g := newGateway(log)
-	return &App{log: log, gateway: g, edge: edge.New(edge.Settings{Handler: g, Fallback: web.Protocol{}, Log: log})}
+	a := &App{}
+	a.log = slog.New(a.mask.Handler(log.Handler()))
+	a.gateway = newGateway(a.log)
+	a.edge = edge.New(edge.Settings{Handler: a.gateway, Fallback: web.Protocol{}, Log: a.log})
+	return a
 }
+
+// Log is the log that [New] was given, without what came into the configuration by
+// references.
+func (a *App) Log() *slog.Logger { return a.log }
 
 // ErrStopped is returned by [App.Apply] after [App.Shutdown].
 var ErrStopped = errors.New("the gateway is shutting down")
@@ -55,6 +65,7 @@ func (a *App) Apply(c *config.Config) error {
 	if a.stopped {
 		return ErrStopped
 	}
+	words := a.hide(c)
 	next, err := newGeneration(a.gateway, c)
 	if err != nil {
 		return err
@@ -64,6 +75,7 @@ func (a *App) Apply(c *config.Config) error {
 		next.retire()
 		return listenProblems(c, err)
 	}
+	a.masked = words
 	a.gateway.swap(next)
 	change.Commit()
 	a.grace = c.Shutdown.Grace
@@ -74,6 +86,26 @@ func (a *App) Apply(c *config.Config) error {
 	a.applied.Store(now)
 	a.ready.Store(true)
 	return nil
+}
+
+// maxMasked bounds the words that the log does not hold, and what is written instead.
+const maxMasked = 8192
+
+// hide keeps the values of references of c out of the log, and those of the
+// configurations before it, of which exchanges may be left. It returns the words.
+func (a *App) hide(c *config.Config) []string {
+	words := c.Masks()
+	known := make(map[string]bool, len(words))
+	for i := 0; i < len(words); i += 2 {
+		known[words[i]] = true
+	}
+	for i := 0; i < len(a.masked) && len(words) < maxMasked; i += 2 {
+		if !known[a.masked[i]] {
+			words = append(words, a.masked[i], a.masked[i+1])
+		}
+	}
+	a.mask.Set(words)
+	return words
 }
 
 // Check builds everything that c asks for, without listening, and throws it away.

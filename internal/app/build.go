@@ -108,12 +108,12 @@ func (b *builder) rest() {
 
 // route compiles the route at index i.
 func (b *builder) route(rc *config.Route) route.Entry {
-	where := "routes." + rc.Name
+	where := "routes." + b.config.Shown(rc.Name)
 	if rc.Name == "" { // what it matches stays the same where its place in the file does not
 		match := fmt.Sprintf("%q %q %q %q %q %q", rc.Host, rc.Path, rc.Method, rc.Headers, rc.Query, rc.When)
 		where = fmt.Sprintf("routes.%x", sha256.Sum256([]byte(match)))[:len("routes.")+12] // hashed: clients may see it, and a match may hold a secret
 	}
-	r := &compiled{name: routeName(rc)}
+	r := &compiled{name: routeName(b.config, rc)}
 	r.protocol, _ = airside.ProtocolByName(rc.Protocol) // the configuration has checked that there is one
 	var chain []used
 	chain = append(chain, b.global...)
@@ -121,6 +121,7 @@ func (b *builder) route(rc *config.Route) route.Entry {
 		chain = append(chain, b.deadline(where, rc))
 	}
 	chain = append(chain, b.chain(rc.Use, where+".use")...)
+	b.checkParameters(rc)
 	for _, u := range chain {
 		r.policies = append(r.policies, u.label)
 	}
@@ -133,21 +134,22 @@ func (b *builder) route(rc *config.Route) route.Entry {
 	return route.Entry{Name: r.name, Value: r, Match: b.match(rc)}
 }
 
-func routeName(rc *config.Route) string {
+// routeName is what logs call a route. It shows no value of a reference.
+func routeName(c *config.Config, rc *config.Route) string {
 	if rc.Name != "" {
-		return rc.Name
+		return c.Shown(rc.Name)
 	}
 	if len(rc.Host) > 0 {
-		return rc.Host[0] + rc.Path
+		return c.Shown(rc.Host[0]) + c.Shown(rc.Path)
 	}
-	return rc.Path
+	return c.Shown(rc.Path)
 }
 
 func (b *builder) when(rc *config.Route) func(*airside.Exchange) (bool, error) {
 	if rc.When == "" {
 		return nil
 	}
-	p, err := expr.Compile(rc.When, expr.Bool, expr.Only("request"))
+	p, err := expr.Compile(rc.When, expr.Bool, expr.Only("request"), expr.At("when"))
 	if err != nil {
 		b.field(rc, "when", err)
 		return nil
@@ -268,11 +270,12 @@ func (b *builder) upstreamURL(address string) (airside.Handler, error) {
 	if !ok {
 		return nil, errors.New("this build has no http upstream, which a URL needs")
 	}
-	h, err := k.Build(b.gen.env("upstreams."+address, b.upstream), scalar(address))
+	name := b.config.Shown(address)
+	h, err := k.Build(b.gen.env("upstreams."+name, b.upstream), scalar(address))
 	if err != nil {
 		return nil, err
 	}
-	b.urls[address] = &target{Handler: h, name: address}
+	b.urls[address] = &target{Handler: h, name: name}
 	return b.urls[address], nil
 }
 

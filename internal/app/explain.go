@@ -3,6 +3,7 @@ package app
 import (
 	"log/slog"
 	"net/http"
+	"strings"
 
 	"github.com/airside-gateway/airside"
 	"github.com/airside-gateway/airside/internal/config"
@@ -52,8 +53,9 @@ func Explain(log *slog.Logger, c *config.Config, r *http.Request) (*Explanation,
 		out.Status, out.Refused = http.StatusPermanentRedirect, "the listener sends every request to https"
 		return out, nil
 	}
+	masked := strings.NewReplacer(c.Masks()...)
 	for _, s := range gen.table.Explain(x) {
-		out.Steps = append(out.Steps, Considered{Route: s.Entry.Name, Matched: s.Matched, Why: s.Why})
+		out.Steps = append(out.Steps, Considered{Route: s.Entry.Name, Matched: s.Matched, Why: masked.Replace(s.Why)})
 	}
 	entry, result, err := gen.table.Match(x)
 	if err == nil && entry == nil && len(out.Steps) == 0 {
@@ -74,7 +76,7 @@ func Explain(log *slog.Logger, c *config.Config, r *http.Request) (*Explanation,
 func (o *Explanation) missed(c *config.Config) {
 	const most = 20
 	for i := range c.Routes[:min(len(c.Routes), most)] {
-		o.Steps = append(o.Steps, Considered{Route: routeName(&c.Routes[i]), Why: "the path does not fit"})
+		o.Steps = append(o.Steps, Considered{Route: routeName(c, &c.Routes[i]), Why: "the path does not fit"})
 	}
 }
 
@@ -92,7 +94,7 @@ func (o *Explanation) follow(c *config.Config, entry *route.Entry) {
 	o.Policies = append(o.Policies, r.policies...)
 	o.Upstreams = append(o.Upstreams, r.targets...)
 	for i := range c.Routes {
-		if routeName(&c.Routes[i]) == r.name && c.Routes[i].Path == entry.Match.Path {
+		if routeName(c, &c.Routes[i]) == r.name && c.Routes[i].Path == entry.Match.Path {
 			o.At = c.Routes[i].At.String()
 		}
 	}

@@ -1,7 +1,6 @@
 package app
 
 import (
-	"fmt"
 	"io"
 	"log/slog"
 	"math"
@@ -84,7 +83,7 @@ func (gen *generation) env(where string, upstream func(string) (airside.Handler,
 		Log:      gen.g.log.With(slog.String("at", where)),
 		Upstream: upstream,
 		OnClose:  func(f func() error) { gen.closers = append(gen.closers, f) },
-		Keep:     gen.keep,
+		Keep:     func(key string, build func() (any, error)) (any, error) { return gen.keep(where, key, build) },
 	}
 }
 
@@ -93,17 +92,18 @@ func (gen *generation) env(where string, upstream func(string) (airside.Handler,
 type kept struct {
 	value any
 	users int
+	where string // of the component that built it: keys are not for logs, they may hold secrets
 }
 
 // keep is called while building, with g.mu held.
-func (gen *generation) keep(key string, build func() (any, error)) (any, error) {
+func (gen *generation) keep(where, key string, build func() (any, error)) (any, error) {
 	k := gen.g.kept[key]
 	if k == nil {
 		v, err := build()
 		if err != nil {
-			return nil, fmt.Errorf("building %s: %w", key, err)
+			return nil, err
 		}
-		k = &kept{value: v}
+		k = &kept{value: v, where: where}
 		gen.g.kept[key] = k
 	}
 	k.users++
@@ -120,7 +120,7 @@ func (g *gateway) drop(key string) {
 	delete(g.kept, key)
 	if c, ok := k.value.(io.Closer); ok {
 		if err := c.Close(); err != nil {
-			g.log.Error("closing what was kept", slog.String("key", key), slog.Any("err", err))
+			g.log.Error("closing what was kept", slog.String("at", k.where), slog.Any("err", err))
 		}
 	}
 }

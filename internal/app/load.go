@@ -34,7 +34,7 @@ func routeProblems(c *config.Config, have config.Problems) config.Problems {
 		if touched(have, c.Routes[i].At.Line, end) {
 			continue
 		}
-		entries = append(entries, route.Entry{Name: routeName(&c.Routes[i]), Match: b.match(&c.Routes[i])})
+		entries = append(entries, route.Entry{Name: routeName(c, &c.Routes[i]), Match: b.match(&c.Routes[i])})
 		index = append(index, i)
 		b.checkStrip(&c.Routes[i])
 	}

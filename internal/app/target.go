@@ -39,12 +39,12 @@ func (b *builder) target(rc *config.Route, r *compiled, chain []used) airside.Ha
 	for _, t := range rc.To.Targets {
 		h, err := b.upstream(t.Name)
 		if err != nil {
-			b.targetError(t, err)
+			b.targetError(rc, t, err)
 			continue
 		}
 		if tt, ok := h.(*target); ok {
 			handlers = append(handlers, tt)
-			r.targets = append(r.targets, t.Name)
+			r.targets = append(r.targets, tt.name)
 		}
 	}
 	switch {
@@ -57,7 +57,7 @@ func (b *builder) target(rc *config.Route, r *compiled, chain []used) airside.Ha
 		return newWeighted(handlers, rc.To.Targets)
 	case len(handlers) > 1:
 		r.how = "the first that answers"
-		return fallback(handlers)
+		return fallback(handlers, pool.Repeat(rc.Repeat))
 	}
 	return handlers[0]
 }
@@ -70,10 +70,15 @@ func weights(ts []config.Target) string {
 	return strings.Join(s, ":")
 }
 
-func (b *builder) targetError(t config.Target, err error) {
+// targetError reports what is wrong with an upstream of to, without the value of a
+// reference.
+func (b *builder) targetError(rc *config.Route, t config.Target, err error) {
 	for _, e := range unjoin(err) {
-		if e != errReported { //nolint:errorlint // never wrapped
-			b.problem(t.At, "%v", e)
+		if e == errReported { //nolint:errorlint // never wrapped
+			continue
+		}
+		for _, p := range rc.Locate(&airside.FieldError{Field: "to", Err: e}) {
+			b.problems = append(b.problems, config.Problem{At: t.At, Message: strings.TrimPrefix(p.Message, "to: ")})
 		}
 	}
 }
@@ -141,14 +146,14 @@ func stripPath(u *url.URL, prefix, rest string) {
 // next upstream.
 const keepForFallback = 64 << 10
 
-// fallback asks hs in order until one answers.
-func fallback(hs []*target) airside.Handler {
+// fallback asks hs in order until one answers, as long as the request may be repeated.
+func fallback(hs []*target, repeat pool.Repeat) airside.Handler {
 	return airside.HandlerFunc(func(x *airside.Exchange) (*http.Response, error) {
 		x.KeepBody(keepForFallback)
-		restore := x.Save()
+		first, restore := x.Request, x.Save()
 		for _, h := range hs[:len(hs)-1] {
 			resp, err := h.Handle(x)
-			if !passOver(x, h, resp, err) || !restore() {
+			if !passOver(h, resp, err) || !repeat.Allows(first, err) || first.Context().Err() != nil || !restore() {
 				return resp, err
 			}
 			x.Failures = append(x.Failures, pool.Failed(h.name, resp, err))
@@ -160,19 +165,15 @@ func fallback(hs []*target) airside.Handler {
 	})
 }
 
-// passOver reports whether what h gave makes the next upstream be asked.
-func passOver(x *airside.Exchange, h *target, resp *http.Response, err error) bool {
-	if x.Context().Err() != nil {
-		return false
-	}
+// passOver reports whether what h gave is as good as no answer. Whether the request may
+// be sent once more is another question.
+func passOver(h *target, resp *http.Response, err error) bool {
 	if err == nil {
 		return h.FallbackOn(resp.StatusCode)
 	}
 	switch airside.AsError(err).Code {
-	case airside.Unavailable, airside.Timeout:
+	case airside.Unavailable, airside.Timeout, airside.UpstreamFailed:
 		return true
-	case airside.UpstreamFailed: // it may have done what was asked before it failed
-		return pool.NothingSent(err) || pool.Repeatable(x.Request)
 	default:
 		return false
 	}

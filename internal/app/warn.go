@@ -17,7 +17,7 @@ var authenticates = [...]string{"apikey", "basic", "jwt", "introspect", "oidc", 
 // Warnings are what is valid in c but likely to be regretted: routes that anybody
 // may use, on an address that others can reach.
 func Warnings(c *config.Config) config.Problems {
-	out := suspicious(c)
+	out := append(suspicious(c), callerTooEarly(c)...)
 	open := openAddress(c)
 	if open == "" || knowsCallers(c, c.Use) {
 		return out
@@ -25,7 +25,7 @@ func Warnings(c *config.Config) config.Problems {
 	for i := range c.Routes {
 		if r := &c.Routes[i]; !knowsCallers(c, r.Use) && len(r.To.Targets) > 0 {
 			out = append(out, config.Problem{At: r.At, Message: fmt.Sprintf(
-				"anybody who reaches %s may use the route %s: it has no authentication policy (such as apikey)", open, routeName(r))})
+				"anybody who reaches %s may use the route %s: it has no authentication policy (such as apikey)", c.Shown(open), routeName(c, r))})
 		}
 	}
 	return out

@@ -15,42 +15,36 @@ import (
 //   - more than one line of a header that is no list (Authorization,
 //     Content-Type, Host, If-Modified-Since, Mcp-Session-Id and so on), be the
 //     lines equal or not,
-//   - a second spelling of a header that the gateway or an agent relies on
+//   - a second spelling of a header that the gateway or every agent relies on
 //     (X_Forwarded_User, x.real.ip): agents that fold punctuation would
-//     take it for that header,
-//   - Connection naming a header that is owned, so that a client cannot have it
-//     removed.
+//     take it for that header.
 //
-// owned says which further names, in canonical form, the gateway vouches for:
-// those that policies set. It may be nil. Names with underscores that resemble
-// none of these pass.
+// Names with punctuation that resemble none of these pass; a policy that sets a
+// header removes what resembles it, see [web.SetHeader].
 //
 // Cookie lines, which HTTP/2 lets a client split, are joined by "; " in the
 // order sent (RFC 9113 section 8.2.3). Nothing else is changed.
-func Headers(h http.Header, owned func(name string) bool) error {
+//
+// vouched reports whether there is a header that [StripForwarded] would remove:
+// without one, as from most clients, that need not be called.
+func Headers(h http.Header) (vouched bool, err error) {
 	var wrong string // the least name, so that the answer is the same each time
 	for name, lines := range h {
-		if (len(lines) > 1 && singleton(name) || alias(name, owned)) && (wrong == "" || name < wrong) {
+		well := wellSpelled(name)
+		if well && forwarded(name) {
+			vouched = true
+		}
+		if (len(lines) > 1 && singleton(name) || !well && alias(name)) && (wrong == "" || name < wrong) {
 			wrong = name
 		}
 	}
 	if wrong != "" {
-		return wrongHeader(wrong)
-	}
-	if owned != nil {
-		if err := eachOption(h, func(_, name string) error {
-			if owned(name) {
-				return optionRefused(name)
-			}
-			return nil
-		}); err != nil {
-			return err
-		}
+		return vouched, wrongHeader(wrong)
 	}
 	if cookies := h["Cookie"]; len(cookies) > 1 {
 		h["Cookie"] = []string{strings.Join(cookies, "; ")}
 	}
-	return nil
+	return vouched, nil
 }
 
 // wrongHeader phrases why Headers refuses name.
@@ -61,13 +55,11 @@ func wrongHeader(name string) error {
 	return refuse("the header %q can be mistaken for %s; leave it out or spell it so", clip(name), clip(canonicalName(name)))
 }
 
-// alias reports whether name is another spelling of a name that matters.
-func alias(name string, owned func(string) bool) bool {
-	if wellSpelled(name) {
-		return false
-	}
+// alias reports whether name, which is not well spelled, is another spelling of a name
+// that matters.
+func alias(name string) bool {
 	n := canonicalName(name)
-	return guarded(n) || hopByHop(n) || n == "Trailer" || owned != nil && owned(n)
+	return guarded(n) || hopByHop(n) || n == "Trailer"
 }
 
 // StripHopByHop removes from a request what was meant for the gateway alone (RFC

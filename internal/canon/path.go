@@ -25,7 +25,7 @@ func pathClasses() (t [256]class) {
 	for i := range t {
 		c := byte(i)
 		switch {
-		case unreserved(c), strings.IndexByte("/$&+,:;=@", c) >= 0:
+		case unreserved(c), strings.IndexByte("/$&+,:=@", c) >= 0:
 		case strings.IndexByte("!'()*", c) >= 0:
 			t[i] = odd
 		case c == '%':
@@ -49,17 +49,15 @@ func pathClasses() (t [256]class) {
 // Refused is every path that another reader (a CGI or servlet container, a file
 // system, a second decoder) could take for another:
 //   - one that is empty or does not begin with "/",
-//   - "//", and the segments "." and "..", also where they arise by decoding or
-//     carry ";parameters", which servlet containers cut off first; for the same
-//     reason a segment that has nothing before its ";",
+//   - "//", and the segments "." and "..", also where they arise by decoding,
+//   - a semicolon raw or encoded: servlet containers cut ";parameters" off before
+//     they route and authorise, so that /admin;x/y is /admin/y to them,
 //   - an encoded slash, a backslash raw or encoded,
 //   - control characters raw or encoded, C1 (U+0080 to U+009F) included,
 //   - a malformed escape, and escapes that are no UTF-8 (overlong forms),
 //   - an encoded percent sign before two hexadecimal digits (double encoding),
 //   - what RFC 3986 does not allow in a path: "#", a space, any of "<>[]^`{|} and
 //     the double quote, bytes beyond ASCII.
-//
-// Other ";parameters" are kept and are part of the segment.
 func Path(escaped string) (path, rawpath string, err error) {
 	if escaped == "" || escaped[0] != '/' {
 		return "", "", refuse("the path must begin with a slash")
@@ -96,6 +94,8 @@ func badByte(part, s string, t *[256]class) error {
 		return refuse("the %s has a control character at byte %d; leave it out", part, i)
 	case c == '\\':
 		return refuse("the %s has a backslash at byte %d; paths are separated by slashes", part, i)
+	case c == ';':
+		return semicolon(i)
 	case c == '#':
 		return refuse("the %s has a # at byte %d; a fragment is not sent to a server", part, i)
 	case c >= utf8.RuneSelf:
@@ -103,6 +103,11 @@ func badByte(part, s string, t *[256]class) error {
 	default:
 		return refuse("the %s has a %q at byte %d; percent-encode it", part, c, i)
 	}
+}
+
+// semicolon refuses the one at byte i of a path.
+func semicolon(i int) error {
+	return refuse("the path has a semicolon at byte %d: some agents drop it and what follows up to the next slash, others do not; leave it out, or send the parameter in the query", i)
 }
 
 // decode resolves the escapes of s, of which there is at least one.
@@ -147,6 +152,8 @@ func escape(s string, i int) (byte, error) {
 	switch {
 	case c < ' ' || c == 0x7f:
 		return 0, refuse("the path has an encoded control character at byte %d; leave it out", i)
+	case c == ';':
+		return 0, semicolon(i)
 	case c == '/' || c == '\\':
 		return 0, refuse("the path has an encoded %q at byte %d, which agents read in different ways; use another character", c, i)
 	}
@@ -178,24 +185,11 @@ func segments(path string) error {
 		switch path[i+1] {
 		case '/':
 			return refuse("the path has an empty segment (//) before segment %d; send a single slash", strings.Count(path[:i+1], "/")+1)
-		case '.', ';':
-			if err := segment(path, i+1); err != nil {
-				return err
+		case '.':
+			if name, _, _ := strings.Cut(path[i+1:], "/"); name == "." || name == ".." {
+				return refuse("segment %d of the path is a dot segment, %q; send the path it stands for", strings.Count(path[:i+1], "/"), name)
 			}
 		}
-	}
-	return nil
-}
-
-// segment checks the segment of path that begins at start.
-func segment(path string, start int) error {
-	whole, _, _ := strings.Cut(path[start:], "/")
-	name, _, _ := strings.Cut(whole, ";")
-	switch name {
-	case "":
-		return refuse("segment %d of the path, %q, has nothing before its semicolon", strings.Count(path[:start], "/"), clip(whole))
-	case ".", "..":
-		return refuse("segment %d of the path is a dot segment, %q; send the path it stands for", strings.Count(path[:start], "/"), clip(whole))
 	}
 	return nil
 }

@@ -38,13 +38,13 @@ func TestDefaults(t *testing.T) {
 	got := parse(t, "routes:\n  - { path: /agent1/*, to: http://agent1:8000 }\n")
 	want := &Config{
 		Listen: []Listen{{
-			Address: "127.0.0.1:8080", Engine: "std", Protocols: []string{"h1", "h2"},
+			Address: "127.0.0.1:8080", Engine: "fast", Protocols: []string{"h1", "h2"},
 			Limits: Limits{
 				Headers: 64 << 10, Body: 10 << 20, Connections: 10000, Idle: 2 * time.Minute,
 				HeaderTimeout: 10 * time.Second, BodyTimeout: 30 * time.Second, WriteTimeout: 30 * time.Second,
 			},
 		}},
-		Routes:    []Route{{Path: "/agent1/*", Protocol: "web", To: To{Targets: []Target{{Name: "http://agent1:8000"}}}}},
+		Routes:    []Route{{Path: "/agent1/*", Protocol: "web", Repeat: "safe", To: To{Targets: []Target{{Name: "http://agent1:8000"}}}}},
 		Admin:     Admin{Address: "127.0.0.1:9900"},
 		Telemetry: Telemetry{Log: Log{Level: "info", Format: "auto"}},
 		Shutdown:  Shutdown{Grace: 30 * time.Second},
@@ -78,11 +78,11 @@ admin: off
 		Routes: []Route{
 			{
 				Name: "r", Host: []string{"x.example"}, Method: []string{"GET", "PUT"}, Headers: map[string]string{"A": "b"},
-				Query: map[string]string{"q": "1"}, When: "true", Protocol: "web", Strip: "/a", Timeout: 5 * time.Second,
+				Query: map[string]string{"q": "1"}, When: "true", Protocol: "web", Repeat: "safe", Strip: "/a", Timeout: 5 * time.Second,
 				Use: []Part{{Kind: "note"}}, To: To{Targets: []Target{{Name: "b"}, {Name: "a"}}},
 			},
 			{
-				Host: []string{"x", "y"}, Method: []string{"GET"}, Protocol: "web",
+				Host: []string{"x", "y"}, Method: []string{"GET"}, Protocol: "web", Repeat: "safe",
 				To: To{Weighted: true, Targets: []Target{{Name: "a", Weight: 95}, {Name: "b", Weight: 5}}},
 			},
 		},

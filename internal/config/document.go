@@ -28,6 +28,10 @@ type document struct {
 	files []string // read by references, in the order of the file
 	root  node
 
+	values []shownAs // what references brought in
+	naming sync.Once
+	names  map[string]string // scalars that hold references, as they are written
+
 	mu     sync.Mutex
 	shapes map[reflect.Type]*shape // of the settings decoded so far
 }

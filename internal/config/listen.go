@@ -28,8 +28,9 @@ type Listen struct {
 	// listener without tls.
 	Redirect string `yaml:"redirect" enum:"https"`
 
-	// Engine is what serves HTTP/1.1: std, the one of the Go standard library, or
-	// fast, which a later version brings. The default is std.
+	// Engine is what serves HTTP/1.1: fast, the gateway's own, or std, the one of the Go
+	// standard library. Both do the same; fast costs less, and reads more strictly. The
+	// default is fast.
 	Engine string `yaml:"engine" enum:"fast,std"`
 
 	// Protocols are the versions of HTTP that are spoken: h1, h2, and h3, which a
@@ -164,7 +165,7 @@ func defaultListen() Listen {
 }
 
 // Defaults sets what is not written.
-func (l *Listen) Defaults() { l.Engine, l.Protocols = "std", []string{"h1", "h2"} }
+func (l *Listen) Defaults() { l.Engine, l.Protocols = "fast", []string{"h1", "h2"} }
 
 // Defaults sets what is not written.
 func (l *Limits) Defaults() {
@@ -190,9 +191,6 @@ func (l *Listen) Validate() error {
 	errs := []error{inField("address", checkAddress(l.Address))}
 	if l.Redirect != "" && l.TLS != nil {
 		errs = append(errs, airside.FieldErrorf("redirect", "a listener with tls cannot redirect to https: leave one of them out"))
-	}
-	if l.Engine == "fast" {
-		errs = append(errs, airside.FieldErrorf("engine", `"fast" %s`, Later))
 	}
 	if len(l.Protocols) == 0 {
 		errs = append(errs, airside.FieldErrorf("protocols", "at least one is needed"))

@@ -100,6 +100,13 @@ type Route struct {
 	// policy answers.
 	To To `yaml:"to"`
 
+	// Repeat says which requests may be sent to the next upstream of a list in to
+	// though an earlier one may have acted on them. "safe", the default: GET, HEAD,
+	// OPTIONS, PUT, DELETE and TRACE, and those with an Idempotency-Key. "any": all of
+	// them, so that what a POST asks for may happen twice. A request of which nothing
+	// was sent goes to the next in either case.
+	Repeat string `yaml:"repeat" enum:"safe,any"`
+
 	// Strip is a prefix that is taken from the path before it is sent on.
 	Strip string `yaml:"strip"`
 
@@ -117,8 +124,8 @@ type Route struct {
 	node *node
 }
 
-// Defaults sets the protocol.
-func (r *Route) Defaults() { r.Protocol = "web" }
+// Defaults sets the protocol, and what may be repeated.
+func (r *Route) Defaults() { r.Protocol, r.Repeat = "web", "safe" }
 
 func (r *Route) place(d *document, n *node) { r.At, r.doc, r.node = d.position(n), d, n }
 

@@ -39,7 +39,7 @@ func (d *decoder) read(lookup Lookup) bool {
 	r := &reader{decoder: d, refs: &references{lookup: lookup, dir: d.doc.dir}}
 	before := len(d.problems)
 	d.doc.root = r.node(root, 1)
-	d.doc.files = r.refs.files
+	d.doc.files, d.doc.values = r.refs.files, r.refs.values
 	if d.doc.root.kind == null && len(d.problems) == before {
 		return d.fail(&node{line: 1, column: 1}, emptyFile)
 	}

@@ -69,6 +69,7 @@ type references struct {
 	files  []string          // read so far, in order
 	read   map[string]string // by path
 	size   int               // bytes brought in so far
+	values []shownAs         // of what came from outside
 }
 
 // resolve returns written with every reference replaced by its value, whether
@@ -95,6 +96,7 @@ func (r *references) resolve(written string) (value string, ref bool, wrong []er
 		if err != nil {
 			wrong = append(wrong, err)
 		}
+		r.note(inner, v)
 		if r.size += len(v); r.size > maxResolved {
 			return "", true, append(wrong, fmt.Errorf("references bring in more than %d MiB", maxResolved>>20))
 		}

@@ -19,9 +19,11 @@ import (
 // fails. That is what lets an agent answer before it has read everything.
 type body struct {
 	rc      io.ReadCloser
+	ahead   buffered // rc, if it can tell
 	gate    *gate
 	ctx     context.Context // of the request: tells a client that left from one that sends nonsense
 	silence alarm           // ends a read that takes too long
+	limit   time.Duration   // of the silence; 0 none
 	length  int64           // as announced; -1 unknown
 	waits   bool            // the client sends nothing before it is asked to (100-continue)
 
@@ -36,6 +38,9 @@ type body struct {
 	detached bool
 }
 
+// A buffered body knows how much of it can be read without waiting.
+type buffered interface{ Buffered() int }
+
 var errDetached = errors.New("edge: the exchange is over")
 
 // openBody puts a body in the place of net/http's, if the request has one.
@@ -43,14 +48,14 @@ func (e *exchange) openBody(r *http.Request) {
 	if r.Body == nil || r.Body == http.NoBody {
 		return
 	}
-	if r.ProtoMajor == 1 {
+	if r.ProtoMajor == 1 && e.fast == nil {
 		_ = e.ctl.EnableFullDuplex() // an engine that cannot is full duplex anyway
 	}
-	e.body = &body{
-		rc: r.Body, request: r, gate: e.gate, ctx: r.Context(),
-		length: r.ContentLength, waits: r.Header.Get("Expect") != "",
-	}
-	e.body.silence = alarm{after: e.listener.Limits.BodyTimeout, ring: e.body.ring}
+	e.body = &e.client
+	e.body.rc, e.body.request, e.body.gate, e.body.ctx = r.Body, r, &e.gate, r.Context()
+	e.body.length, e.body.waits = r.ContentLength, len(r.Header["Expect"]) > 0
+	e.body.ahead, _ = r.Body.(buffered)
+	e.body.limit = e.listener.Limits.BodyTimeout
 	for k := range r.Trailer {
 		e.body.announced = append(e.body.announced, k)
 	}
@@ -67,9 +72,7 @@ func (b *body) Read(p []byte) (int, error) {
 	if b.eof {
 		return 0, io.EOF
 	}
-	b.silence.arm()
-	n, err := b.rc.Read(p)
-	b.silence.disarm()
+	n, err := b.read(p)
 	b.n += int64(n)
 	if errors.Is(err, io.EOF) {
 		b.eof = true
@@ -80,6 +83,32 @@ func (b *body) Read(p []byte) (int, error) {
 		err = b.fault(err)
 	}
 	return n, err
+}
+
+// read reads of the client, and bounds its silence.
+func (b *body) read(p []byte) (int, error) {
+	if b.ahead != nil && b.ahead.Buffered() > 0 {
+		return b.rc.Read(p)
+	}
+	b.silence.after = b.limit
+	if b.silence.ring == nil {
+		b.silence.ring = b.ring
+	}
+	b.silence.arm()
+	defer b.silence.disarm()
+	return b.rc.Read(p)
+}
+
+// Buffered is how many bytes Read gives without waiting.
+func (b *body) Buffered() int {
+	if b.ahead == nil || !b.mu.TryLock() {
+		return 0
+	}
+	defer b.mu.Unlock()
+	if b.detached || b.eof {
+		return 0
+	}
+	return b.ahead.Buffered()
 }
 
 // ring is what happens when the client is silent for too long. It ends the read, and
@@ -121,7 +150,7 @@ func (b *body) Trailer() http.Header {
 func (b *body) fault(err error) error {
 	switch {
 	case errors.Is(err, os.ErrDeadlineExceeded):
-		return airside.Errorf(airside.RequestTimeout, "the request body stopped for longer than %s", b.silence.after).Because(err)
+		return airside.Errorf(airside.RequestTimeout, "the request body stopped for longer than %s", b.limit).Because(err)
 	case b.ctx.Err() != nil:
 		return airside.Errorf(airside.Canceled, "the client left before its request was sent").Because(err)
 	}

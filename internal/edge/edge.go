@@ -9,9 +9,11 @@ import (
 	"log/slog"
 	"net/http"
 	"runtime/debug"
+	"strings"
 	"time"
 
 	"github.com/airside-gateway/airside"
+	"github.com/airside-gateway/airside/internal/edge/h1"
 )
 
 // Settings are what all listeners of a [Server] share.
@@ -19,18 +21,33 @@ type Settings struct {
 	Handler  airside.Handler  // answers every exchange
 	Fallback airside.Protocol // phrases errors before a route is known
 	Log      *slog.Logger
+
+	// Poison overwrites what engines use again, so that a test finds who has kept it.
+	Poison bool
 }
 
 // serve is the first and the last stop of every exchange. Nothing panics past
 // it but [http.ErrAbortHandler], by which an answer that cannot be finished is
 // cut.
 func (s *Server) serve(l *Listener, w http.ResponseWriter, r *http.Request) {
+	s.run(l, w, r, nil)
+}
+
+// refuse answers what an engine could not read as a request.
+func (s *Server) refuse(l *Listener, w http.ResponseWriter, r *http.Request, why *airside.Error) {
+	s.run(l, w, r, why)
+}
+
+func (s *Server) run(l *Listener, w http.ResponseWriter, r *http.Request, refusal *airside.Error) {
 	e := &exchange{
-		server: s, listener: l, w: w, ctl: http.NewResponseController(w), base: r.Context(),
-		gate: &gate{ctl: http.NewResponseController(w)}, start: time.Now(), head: r.Method == http.MethodHead, major: r.ProtoMajor,
+		server: s, listener: l, w: w, ctl: *http.NewResponseController(w), base: r.Context(), refusal: refusal,
+		start: time.Now(), head: r.Method == http.MethodHead, major: r.ProtoMajor,
 	}
+	e.fast, _ = w.(answerer)
+	e.gate.ctl = &e.ctl
 	e.openBody(r)
-	e.x = airside.NewExchange(ownTrailer(r), s.Log)
+	e.x = &e.own
+	e.x.Open(ownTrailer(r), s.Log)
 	e.x.LimitBody(l.Limits.Body)
 	e.x.Protocol = s.Fallback
 	cut := e.answer()
@@ -79,22 +96,35 @@ func (e *exchange) panicked(p any) error {
 	return errPanic
 }
 
+// An answerer is the writer of our own engine, which takes the head of an answer as it
+// is, and bounds the time of its writes itself.
+type answerer interface {
+	Answer(a *h1.Answer)
+	Trailers(t http.Header)
+}
+
 // An exchange is what the edge knows of an [airside.Exchange] beyond it.
 type exchange struct {
 	server    *Server
 	listener  *Listener
 	w         http.ResponseWriter
-	ctl       *http.ResponseController
-	gate      *gate
-	base      context.Context // of the request as it came: ends when the client leaves
-	x         *airside.Exchange
-	body      *body
+	fast      answerer // w, if it is of our own engine
+	ctl       http.ResponseController
+	gate      gate
+	base      context.Context   // of the request as it came: ends when the client leaves
+	x         *airside.Exchange // own
+	own       airside.Exchange
+	body      *body // of client, or nil
+	client    body
+	out       writer
+	answered  h1.Answer
 	start     time.Time
 	status    int   // as sent
 	failed    error // why the answer is an error, or ends in one
 	sent      int64
 	major     int             // version of HTTP that the client speaks
 	head      bool            // the client asked by HEAD, whatever policies made of it
+	refusal   *airside.Error  // the engine could not read the request
 	announced map[string]bool // trailers that the head of the answer named
 	closes    bool            // no other request may come on the connection
 	switched  bool            // the connection speaks another protocol now
@@ -114,6 +144,10 @@ func (e *exchange) handle() (resp *http.Response, err error) {
 			resp, err = nil, airside.Errorf(airside.Internal, "").Because(e.panicked(p))
 		}
 	}()
+	if e.refusal != nil {
+		e.unread()
+		return nil, e.refusal
+	}
 	if err := e.admit(); err != nil {
 		return nil, err
 	}
@@ -125,6 +159,18 @@ func (e *exchange) handle() (resp *http.Response, err error) {
 		err = errNoAnswer
 	}
 	return resp, err
+}
+
+// unread takes of a request that could not be read what is wanted for the log.
+func (e *exchange) unread() {
+	r, x := e.x.Request, e.x
+	e.method, e.host = r.Method, r.Host
+	e.path, _, _ = strings.Cut(r.RequestURI, "?")
+	x.ID = e.identify(false)
+	x.Client = airside.Client{Addr: peerAddr(r.RemoteAddr).String(), Scheme: "http"}
+	if r.TLS != nil {
+		x.Client.Scheme = "https"
+	}
 }
 
 // fail phrases err in the client's protocol. What failed after the client had left
@@ -160,7 +206,7 @@ func (e *exchange) finish(cut error) {
 // reads what is left of the request and sends what is left of the answer. It takes
 // the deadlines away itself before the next request.
 func (e *exchange) leave() {
-	if e.major != 1 || e.switched {
+	if e.major != 1 || e.switched || e.fast != nil {
 		return
 	}
 	if e.body != nil && !e.body.ended() {

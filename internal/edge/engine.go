@@ -2,7 +2,6 @@ package edge
 
 import (
 	"context"
-	"crypto/tls"
 	"log/slog"
 	"net"
 	"net/http"
@@ -10,6 +9,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/airside-gateway/airside/internal/edge/h2"
 )
 
 // An engine serves connections. Shutdown stops it when what is under way has
@@ -20,49 +21,104 @@ type engine interface {
 	Close() error
 }
 
-// Bounds of HTTP/2, as RFC 9113 section 10.5 asks for.
+// Bounds of HTTP/2, as RFC 9113 section 10.5 asks for. ADR 20 has the reasons.
 const (
 	streamsPerConn = 100
 	frameSize      = 16 << 10
+	streamWindow   = 256 << 10 // of a body that waits for the agent
+	connWindow     = 1 << 20   // of all that wait: one that does not move must not stop the others
 )
 
-// newEngine returns the engine for l: net/http's, for every version.
+// newEngine returns the engine for l: for each version of HTTP one, and a front
+// before them.
 func (k *socket) newEngine(l *Listener) *running {
 	r := &running{}
-	protocols := new(http.Protocols)
-	protocols.SetHTTP1(l.HTTP1)
-	protocols.SetHTTP2(l.HTTP2 && l.TLS != nil)
-	protocols.SetUnencryptedHTTP2(l.HTTP2 && l.TLS == nil)
-	srv := &http.Server{
-		Handler:                      http.HandlerFunc(k.serveHTTP),
-		DisableGeneralOptionsHandler: true,
-		Protocols:                    protocols,
-		ReadHeaderTimeout:            l.Limits.HeaderTimeout,
-		IdleTimeout:                  l.Limits.Idle,
-		MaxHeaderBytes:               l.Limits.Headers,
-		HTTP2: &http.HTTP2Config{
-			MaxConcurrentStreams: streamsPerConn,
-			MaxReadFrameSize:     frameSize,
-			SendPingTimeout:      time.Minute,
-			PingTimeout:          15 * time.Second,
-			WriteByteTimeout:     l.Limits.WriteTimeout,
-		},
-		BaseContext: func(net.Listener) context.Context { return k.server.ctx },
-		ConnState: func(c net.Conn, state http.ConnState) {
+	f := &front{
+		limits: l.Limits, log: k.server.Log, pending: map[net.Conn]struct{}{}, settled: make(chan struct{}),
+		count: func() { k.server.engines.breaches.Add(1) },
+		hook: func(c net.Conn, state http.ConnState) {
 			r.count(state)
 			k.server.census.change(c, state)
 		},
-		ErrorLog: slog.NewLogLogger(k.server.Log.Handler(), slog.LevelDebug), // a client's broken handshake is not our error
 	}
-	if l.tls != nil {
-		srv.TLSConfig = &tls.Config{MinVersion: tls.VersionTLS12, NextProtos: l.tls.NextProtos} // the connections bring their own; this tells what they may negotiate
+	if l.HTTP1 {
+		f.h1 = &lane{engine: k.newHTTP1(l, f.relay), conns: newHandOver(k.ln.Addr())}
 	}
-	r.engine = srv
+	if l.HTTP2 {
+		f.h2 = &lane{engine: k.newHTTP2(l, f.relay), conns: newHandOver(k.ln.Addr())}
+	}
+	r.engine = f
 	return r
 }
 
+// newHTTP1 returns the engine for HTTP/1.1. Its connections may be of TLS, with the
+// handshake done. It tells state what becomes of them.
+func (k *socket) newHTTP1(l *Listener, state func(net.Conn, http.ConnState)) engine {
+	if !l.Standard {
+		return k.newFast(l, state)
+	}
+	srv := k.newStandard(l, state)
+	srv.Protocols.SetHTTP1(true)
+	return srv
+}
+
+// newHTTP2 returns the engine for HTTP/2. Its connections are guarded; for net/http
+// all of them are unencrypted, but it asks those that can tell for their TLS state.
+func (k *socket) newHTTP2(l *Listener, state func(net.Conn, http.ConnState)) engine {
+	srv := k.newStandard(l, state)
+	srv.Protocols.SetUnencryptedHTTP2(true)
+	srv.ConnContext = h2.WithConn
+	srv.HTTP2 = &http.HTTP2Config{
+		MaxConcurrentStreams:          streamsPerConn,
+		MaxReadFrameSize:              frameSize,
+		MaxReceiveBufferPerStream:     streamWindow,
+		MaxReceiveBufferPerConnection: connWindow,
+		SendPingTimeout:               time.Minute,
+		PingTimeout:                   15 * time.Second,
+		WriteByteTimeout:              l.Limits.WriteTimeout,
+	}
+	return srv
+}
+
+// newStandard returns a server of net/http that speaks nothing yet.
+func (k *socket) newStandard(l *Listener, state func(net.Conn, http.ConnState)) *http.Server {
+	return &http.Server{
+		Handler:                      http.HandlerFunc(k.serveHTTP),
+		DisableGeneralOptionsHandler: true,
+		Protocols:                    new(http.Protocols),
+		ReadHeaderTimeout:            l.Limits.HeaderTimeout,
+		IdleTimeout:                  l.Limits.Idle,
+		MaxHeaderBytes:               l.Limits.Headers,
+		BaseContext:                  func(net.Listener) context.Context { return k.server.ctx },
+		ConnState:                    state,
+		ErrorLog:                     slog.NewLogLogger(k.server.Log.Handler(), slog.LevelDebug), // a client's broken connection is not our error
+	}
+}
+
 func (k *socket) serveHTTP(w http.ResponseWriter, r *http.Request) {
+	if r.ProtoMajor == 2 {
+		defer requestOf(r)()
+	}
 	k.server.serve(k.live.Load().Listener, w, r)
+}
+
+// requestOf notes on the connection of r that a request has come. What it returns
+// notes that it was answered, if it was. It gives r the TLS state of the connection:
+// net/http does so only if the client calls the scheme https, and what is encrypted
+// is not for the client to say.
+func requestOf(r *http.Request) (answered func()) {
+	c, state := h2.Of(r.Context())
+	if c == nil {
+		return func() {}
+	}
+	r.TLS = state
+	c.Reached()
+	ctx := r.Context()
+	return func() {
+		if ctx.Err() == nil {
+			c.Answered()
+		}
+	}
 }
 
 // A handOver is the listener that an engine sees: it gives out the connections
@@ -106,6 +162,8 @@ func (h *handOver) Addr() net.Addr { return h.addr }
 
 // engines are all that still serve connections, those replaced included.
 type engines struct {
+	breaches atomic.Int64 // connections that were cut off for a flood
+
 	mu   sync.Mutex
 	list []*running
 }

@@ -1,6 +1,7 @@
 package edge
 
 import (
+	"bytes"
 	"crypto/tls"
 	"errors"
 	"fmt"
@@ -31,6 +32,7 @@ type Listener struct {
 	Address       string // host:port
 	TLS           *TLS   // nil for plain
 	HTTP1, HTTP2  bool   // HTTP/2 without TLS is h2c by prior knowledge
+	Standard      bool   // serve HTTP/1.1 by net/http in the place of our own engine
 	Redirect      bool   // answer every request with the same address by https
 	RedirectPort  int    // the port to redirect to; 0 is 443
 	Limits        Limits
@@ -47,7 +49,7 @@ func (l *Listener) trusts(a netip.Addr) bool {
 // sameEngine reports whether l and m can be served by one engine: what differs is
 // read anew for each request or connection.
 func (l *Listener) sameEngine(m *Listener) bool {
-	return l.HTTP1 == m.HTTP1 && l.HTTP2 == m.HTTP2 && l.Limits.Headers == m.Limits.Headers &&
+	return l.HTTP1 == m.HTTP1 && l.HTTP2 == m.HTTP2 && l.Standard == m.Standard && l.Limits.Headers == m.Limits.Headers &&
 		l.Limits.Idle == m.Limits.Idle && l.Limits.WriteTimeout == m.Limits.WriteTimeout && l.Limits.HeaderTimeout == m.Limits.HeaderTimeout && (l.TLS == nil) == (m.TLS == nil)
 }
 
@@ -60,6 +62,8 @@ type socket struct {
 	open   atomic.Int64   // connections
 	wg     sync.WaitGroup // engines
 	taking sync.WaitGroup // accept
+
+	last atomic.Int64 // nanoseconds since 1970: until then, who waits is accepted; 0 unless that comes to an end by itself
 }
 
 // served is a listener with the engine that serves it.
@@ -70,7 +74,9 @@ type served struct {
 }
 
 func (s *Server) openSocket(l *Listener) (*socket, error) {
-	ln, err := net.Listen("tcp", l.Address) //nolint:noctx // binding an address does not wait
+	var lc net.ListenConfig
+	lc.SetMultipathTCP(false) // Linux lets no filter onto such an address; see close
+	ln, err := lc.Listen(s.ctx, "tcp", l.Address)
 	if err != nil {
 		return nil, fmt.Errorf("listening on %s: %w", l.Address, err)
 	}
@@ -105,10 +111,13 @@ func (k *socket) use(l *Listener) {
 func (k *socket) accept() {
 	for delay := time.Duration(0); ; {
 		c, err := k.ln.Accept()
-		if errors.Is(err, net.ErrClosed) || isTimeout(err) {
+		if errors.Is(err, net.ErrClosed) || isTimeout(err) && !k.more() {
 			_ = k.ln.Close()
 			_ = k.live.Load().conns.Close()
 			return
+		}
+		if isTimeout(err) {
+			continue
 		}
 		if err != nil { // out of descriptors, most likely: some will be given back
 			delay = min(max(2*delay, 5*time.Millisecond), time.Second)
@@ -136,7 +145,11 @@ func (k *socket) take(raw net.Conn) {
 		return
 	}
 	k.open.Add(1)
-	c := &conn{Conn: raw, closed: func() { k.open.Add(-1) }}
+	c := &conn{Conn: raw}
+	c.closed = func() {
+		k.open.Add(-1)
+		k.server.census.remove(c)
+	}
 	var nc net.Conn = c
 	if l.ProxyProtocol && l.trusts(peerAddr(raw.RemoteAddr().String())) {
 		nc = &proxied{conn: c, timeout: l.Limits.HeaderTimeout}
@@ -144,6 +157,7 @@ func (k *socket) take(raw net.Conn) {
 	if l.tls != nil {
 		nc = tls.Server(nc, l.tls)
 	}
+	k.server.census.add(c, nc)
 	for !l.conns.offer(nc) { // replaced at this very moment
 		next := k.live.Load()
 		if next.conns == l.conns {
@@ -154,14 +168,33 @@ func (k *socket) take(raw net.Conn) {
 	}
 }
 
-// close stops taking connections. Those that the kernel has completed already are
-// still served.
+// handshakes is how long an address that is closed still waits for connections whose
+// handshake is under way. A client that is further away is told to try again.
+// Who waits to be accepted is accepted, within the time for that.
+const (
+	handshakes = 50 * time.Millisecond
+	accepting  = 2 * time.Second
+)
+
+// close stops taking connections. Those that the kernel has completed already, and
+// whose requests may be under way, are still served.
 func (k *socket) close() {
-	const backlog = 20 * time.Millisecond
-	if t, ok := k.ln.(*net.TCPListener); ok && t.SetDeadline(time.Now().Add(backlog)) == nil {
-		return // accept ends by the deadline, and closes the address
+	if t, ok := k.ln.(*net.TCPListener); ok {
+		if refuseHandshakes(t) {
+			k.last.Store(time.Now().Add(accepting).UnixNano())
+		}
+		if t.SetDeadline(time.Now().Add(handshakes)) == nil {
+			return // accept ends by the deadline, and closes the address
+		}
 	}
 	_ = k.ln.Close()
+}
+
+// more reports whether connections wait to be accepted after the time for it was
+// over, as long as an end is to be seen, and makes time for them.
+func (k *socket) more() bool {
+	t, ok := k.ln.(*net.TCPListener)
+	return ok && time.Now().UnixNano() < k.last.Load() && waiting(t) && t.SetDeadline(time.Now().Add(handshakes)) == nil
 }
 
 // finishAccepting waits until the last connection has been handed over and the
@@ -190,17 +223,50 @@ func (k *socket) stopWatch() {
 // finish waits for the engines, after they were told to stop.
 func (k *socket) finish() { k.wg.Wait() }
 
-// A conn is counted until it is closed.
+// A conn is counted until it is closed, and knows how far its requests are.
 type conn struct {
 	net.Conn
-	once   sync.Once
-	closed func()
+	progress
+	spoke, h2 atomic.Bool
+	once      sync.Once
+	closed    func()
 }
 
+// Read reads what the client sends.
+func (c *conn) Read(p []byte) (int, error) {
+	n, err := c.Conn.Read(p)
+	if n == 0 {
+		return n, err
+	}
+	if now, _ := c.load(); now == fresh {
+		c.begins(p[:n])
+	}
+	if !c.came() {
+		return 0, net.ErrClosed
+	}
+	return n, err
+}
+
+// preface is how a connection of HTTP/2 begins, RFC 9113 section 3.4, as far as no
+// request of HTTP/1.1 does.
+var preface = []byte("PRI ")
+
+// begins takes note of the first bytes that a client says.
+func (c *conn) begins(p []byte) {
+	if bytes.HasPrefix(p, preface) {
+		c.h2.Store(true)
+	}
+}
+
+// Close closes the connection.
 func (c *conn) Close() error {
 	c.once.Do(c.closed)
 	return c.Conn.Close()
 }
+
+// Bare is the connection beneath, which is read and written in the same way, but for
+// being followed: see [connections].
+func (c *conn) Bare() net.Conn { return c.Conn }
 
 // CloseWrite ends our side of the connection only.
 func (c *conn) CloseWrite() error {

@@ -25,6 +25,7 @@ type proxied struct {
 	br     *bufio.Reader
 	client net.Addr
 	err    error
+	begun  bool // something came after the line; for Read
 }
 
 var errProxyLine = errors.New("edge: the connection does not begin with a PROXY line")
@@ -35,7 +36,7 @@ func (p *proxied) handshake() {
 			_ = p.SetReadDeadline(time.Now().Add(p.timeout))
 			defer func() { _ = p.SetReadDeadline(time.Time{}) }()
 		}
-		p.br = bufio.NewReaderSize(p.Conn, 1<<10)
+		p.br = bufio.NewReaderSize(p.conn, 1<<10)
 		p.client, p.err = readProxyLine(p.br)
 		if p.err != nil {
 			_ = p.Close()
@@ -49,7 +50,22 @@ func (p *proxied) Read(b []byte) (int, error) {
 	if p.err != nil {
 		return 0, p.err
 	}
-	return p.br.Read(b)
+	n, err := p.br.Read(b)
+	if !p.begun && n > 0 {
+		p.begun = true
+		p.begins(b[:n])
+	}
+	return n, err
+}
+
+// Unread is the connection beneath, and what was read of it behind the line.
+func (p *proxied) Unread() (net.Conn, []byte) {
+	p.handshake()
+	if p.err != nil {
+		return p.conn, nil // it is closed
+	}
+	ahead, _ := p.br.Peek(p.br.Buffered()) // it is there
+	return p.conn, ahead
 }
 
 // RemoteAddr is the client's address, as the proxy gives it.

@@ -40,10 +40,14 @@ func (e *exchange) admit() error {
 	// HTTP/1.0 has no Transfer-Encoding, and net/http drops one without a word: where
 	// such a request ends, the client and we may not agree (RFC 9112 section 6.1).
 	e.closes = r.ProtoMajor == 1 && r.ProtoMinor == 0
+	if err := checkMethod(r.Method); err != nil {
+		return err
+	}
 	if err := e.target(); err != nil {
 		return err
 	}
-	if err := canon.Headers(r.Header, nil); err != nil {
+	vouched, err := canon.Headers(r.Header)
+	if err != nil {
 		return err
 	}
 	if err := checkTrailers(r); err != nil {
@@ -53,7 +57,7 @@ func (e *exchange) admit() error {
 	if err != nil {
 		return err
 	}
-	if err := e.forwarded(peer, trusted); err != nil {
+	if err := e.forwarded(peer, trusted, vouched); err != nil {
 		return err
 	}
 	if upgrade != "" && r.ProtoMajor == 1 && e.body == nil { // a body and what follows an upgrade cannot be told apart on a connection that is handed over
@@ -62,6 +66,29 @@ func (e *exchange) admit() error {
 	r.Header.Set(requestID, x.ID)
 	return nil
 }
+
+// checkMethod refuses methods that have no canonical form, and those that are not for
+// a gateway: CONNECT, and TRACE, whose answer shows the request as the agent got it,
+// and so the credentials that the gateway has added.
+func checkMethod(m string) error {
+	if err := canon.Method(m); err != nil {
+		return err
+	}
+	var why string
+	switch m {
+	case http.MethodConnect:
+		why = "this gateway is no tunnel: CONNECT is not allowed"
+	case http.MethodTrace:
+		why = "TRACE is not allowed: its answer would show what the gateway sends to the agent"
+	default:
+		return nil
+	}
+	return &airside.Error{Code: airside.MethodNotAllowed, Message: why, Header: http.Header{"Allow": {allowed}}}
+}
+
+// allowed are the usual methods of those that are not refused, RFC 9110 section
+// 15.5.6.
+const allowed = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"
 
 // checkTrailers refuses trailers that announce what a client may not say in a header
 // either: an agent may take the one for the other.
@@ -82,11 +109,11 @@ func checkTrailers(r *http.Request) error {
 // target makes host, path and query canonical.
 func (e *exchange) target() error {
 	r := e.x.Request
-	if r.Method == http.MethodConnect {
-		return airside.Errorf(airside.MethodNotAllowed, "this gateway is no tunnel: CONNECT is not allowed")
-	}
 	host, err := canon.Host(r.Host)
 	if err != nil {
+		return err
+	}
+	if err := oneHost(r, host); err != nil {
 		return err
 	}
 	if r.TLS != nil && r.TLS.ServerName != "" && !sameHost(r.TLS.ServerName, host) {
@@ -124,6 +151,20 @@ func (e *exchange) target() error {
 	return nil
 }
 
+// oneHost takes the header Host away that HTTP/2 allows beside :authority, if both say
+// the same (RFC 9113 section 8.3.1).
+func oneHost(r *http.Request, host string) error {
+	for _, line := range r.Header["Host"] {
+		if named, err := canon.Host(line); err != nil || named != host {
+			return airside.Errorf(airside.Invalid, "the Host header names another host than :authority does; leave it out")
+		}
+	}
+	if len(r.Header["Host"]) == 1 { // more are refused with the other headers
+		delete(r.Header, "Host")
+	}
+	return nil
+}
+
 // sameHost reports whether the host of an authority is the name that the TLS
 // handshake asked for.
 func sameHost(serverName, authority string) bool {
@@ -135,8 +176,8 @@ func sameHost(serverName, authority string) bool {
 }
 
 // forwarded finds the client's address, and replaces whatever forwarding headers
-// came by the gateway's own. Those of a trusted proxy are believed.
-func (e *exchange) forwarded(peer netip.Addr, trusted bool) error {
+// came, if any did, by the gateway's own. Those of a trusted proxy are believed.
+func (e *exchange) forwarded(peer netip.Addr, trusted, vouched bool) error {
 	r := e.x.Request
 	chain, host := peer.String(), r.Host
 	if trusted {
@@ -155,10 +196,11 @@ func (e *exchange) forwarded(peer netip.Addr, trusted bool) error {
 			host = h
 		}
 	}
-	canon.StripForwarded(r.Header)
-	web.SetHeader(r.Header, "X-Forwarded-For", chain)
-	web.SetHeader(r.Header, "X-Forwarded-Proto", e.x.Client.Scheme)
-	web.SetHeader(r.Header, "X-Forwarded-Host", host)
+	if vouched {
+		canon.StripForwarded(r.Header)
+	}
+	own := [...]string{chain, e.x.Client.Scheme, host} // no alias is left that would have to go
+	r.Header["X-Forwarded-For"], r.Header["X-Forwarded-Proto"], r.Header["X-Forwarded-Host"] = own[0:1:1], own[1:2:2], own[2:3:3]
 	return nil
 }
 

@@ -9,6 +9,7 @@ import (
 	"sync"
 
 	"github.com/airside-gateway/airside"
+	"github.com/airside-gateway/airside/internal/edge/h1"
 	"github.com/airside-gateway/airside/proto/web"
 )
 
@@ -37,7 +38,7 @@ func (e *exchange) send(resp *http.Response) error {
 	}
 	e.header(resp)
 	if e.head || !hasBody(resp) {
-		e.w.WriteHeader(resp.StatusCode)
+		e.writeHead(resp.StatusCode)
 		return nil
 	}
 	if err := e.relay(resp); err != nil {
@@ -49,6 +50,13 @@ func (e *exchange) send(resp *http.Response) error {
 
 // trailers sends what was announced, and what came unannounced.
 func (e *exchange) trailers(resp *http.Response) {
+	if len(resp.Trailer) == 0 {
+		return
+	}
+	if e.fast != nil {
+		e.fast.Trailers(resp.Trailer)
+		return
+	}
 	h := e.w.Header()
 	for k, v := range resp.Trailer {
 		if e.announced[k] {
@@ -72,8 +80,15 @@ func hasBody(resp *http.Response) bool {
 // what a policy may have added since.
 var hopByHop = [...]string{"Connection", "Keep-Alive", "Proxy-Connection", "Transfer-Encoding", "Upgrade", "Trailer", "Te"}
 
-// header hands the head of resp to the engine.
+// header makes the head of resp ready for the engine.
 func (e *exchange) header(resp *http.Response) {
+	if e.fast != nil {
+		e.answered = h1.Answer{
+			Header: resp.Header, ID: e.x.ID, Length: resp.ContentLength, Close: e.closing(),
+			Whole: e.head || !hasBody(resp), Trailer: resp.Trailer,
+		}
+		return
+	}
 	h := e.w.Header()
 	clear(h)
 	maps.Copy(h, resp.Header)
@@ -98,54 +113,52 @@ func (e *exchange) header(resp *http.Response) {
 		}
 		e.announced[k] = true
 	}
-	if e.closes || e.server.draining.Load() || e.body != nil && e.major == 1 && !e.body.settle() {
+	if e.closing() {
 		h.Set("Connection", "close")
 	}
+}
+
+// closing reports whether the connection serves no other request.
+func (e *exchange) closing() bool {
+	return e.closes || e.server.draining.Load() || e.body != nil && e.major == 1 && !e.body.settle()
+}
+
+// writeHead writes the head that header has made ready.
+func (e *exchange) writeHead(status int) {
+	if e.fast != nil {
+		e.answered.Status = status
+		e.fast.Answer(&e.answered)
+		return
+	}
+	e.w.WriteHeader(status)
 }
 
 // relay copies the body as it comes. The first piece is awaited before the head
 // is sent if the length is known, so that an agent that fails there still becomes
 // a proper error; a body of unknown length is flushed piece by piece.
 func (e *exchange) relay(resp *http.Response) error {
-	var buf []byte
-	if web.EventStream(resp.Header) {
-		b := streams.Get().(*stream) //nolint:errcheck,forcetypeassert // the pool holds nothing else
-		defer streams.Put(b)
-		buf = b[:]
-	} else {
-		b := bulks.Get().(*bulk) //nolint:errcheck,forcetypeassert // the pool holds nothing else
-		defer bulks.Put(b)
-		buf = b[:]
-	}
-	out := newWriter(e, resp.ContentLength < 0)
+	out := &e.out
+	out.open(e, resp, resp.ContentLength < 0)
 	defer func() { e.sent = out.n }()
-	first := 0
-	if !out.flushes {
-		n, err := resp.Body.Read(buf)
-		for n == 0 && err == nil {
-			n, err = resp.Body.Read(buf)
-		}
-		if err != nil && !errors.Is(err, io.EOF) && n == 0 {
-			return &unsent{err}
-		}
-		first = n
-	}
-	if e.body != nil {
-		e.body.answered.Store(true)
-	}
-	e.w.WriteHeader(resp.StatusCode)
 	if out.flushes {
-		if err := out.flush(); err != nil {
-			return err
+		out.begin()
+		if b, ok := resp.Body.(buffered); !ok || b.Buffered() == 0 { // else the head goes with the first piece
+			if err := out.flush(); err != nil {
+				return err
+			}
 		}
 	}
-	if first > 0 {
-		if _, err := out.Write(buf[:first]); err != nil {
-			return err
-		}
-	}
-	if err := out.copy(resp.Body, buf); err != nil || e.major == 1 {
+	err := out.copy(resp.Body)
+	switch {
+	case err != nil && !out.begun && !errors.Is(err, errClient):
+		return &unsent{err}
+	case err != nil:
 		return err
+	case !out.begun:
+		out.begin()
+	}
+	if e.major == 1 {
+		return nil
 	}
 	return out.flush() // while the alarm is armed: net/http would wait for a client's window for ever
 }
@@ -167,22 +180,22 @@ func (e *exchange) breakOff(err error) error {
 		resp := e.fail(u.error)
 		e.status = resp.StatusCode
 		e.header(resp)
-		e.w.WriteHeader(resp.StatusCode)
-		out := newWriter(e, false)
-		_, werr := io.Copy(out, resp.Body)
-		e.sent = out.n
+		e.out.open(e, resp, false)
+		e.out.begin()
+		_, werr := io.Copy(struct{ io.Writer }{&e.out}, resp.Body)
+		e.sent = e.out.n
 		return werr
 	}
 	var words []byte
-	if web.EventStream(e.w.Header()) {
+	if resp := e.out.resp; resp != nil && web.EventStream(resp.Header) {
 		words = e.x.Protocol.FailStream(e.x, airside.AsError(err))
 	}
 	if words == nil {
 		return err
 	}
 	e.failed = err
-	out := newWriter(e, true)
-	_, werr := out.Write(words)
-	e.sent += out.n
+	e.out.flushes = true
+	_, werr := e.out.Write(words)
+	e.sent = e.out.n
 	return werr
 }

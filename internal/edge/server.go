@@ -7,10 +7,13 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"os"
 	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/airside-gateway/airside/internal/edge/h1"
 )
 
 // A Server owns the listeners and serves all of them with one handler.
@@ -22,11 +25,14 @@ type Server struct {
 	draining atomic.Bool
 	cutting  atomic.Bool // the grace is over
 	engines  engines
-	census   census
+	census   connections
 
 	mu      sync.Mutex
 	sockets map[string]*socket // by Listener.Address
 	retired []*socket
+
+	watchOnce sync.Once
+	watch     *h1.Watcher // or nil
 
 	ownOnce sync.Once
 	own     *tls.Certificate // self-signed
@@ -193,12 +199,18 @@ func (s *Server) Shutdown(ctx context.Context, linger time.Duration) error {
 	for _, k := range sockets {
 		k.finishAccepting()
 	}
+	s.census.settle(ctx)
 	stop := context.AfterFunc(ctx, func() { s.cutting.Store(true) })
 	defer stop()
 	err := errors.Join(s.engines.shutdown(ctx, s.Log), s.endTunnels(ctx))
 	s.cancel() // what net/http does not notice to be cut, such as an upload that waits for the agent
 	for _, k := range sockets {
 		k.finish()
+	}
+	if w := s.watch; w != nil {
+		if cerr := w.Close(); !errors.Is(cerr, os.ErrClosed) { // a second shutdown has nothing to do
+			err = errors.Join(err, cerr)
+		}
 	}
 	return err
 }

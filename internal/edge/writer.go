@@ -7,6 +7,8 @@ import (
 	"net/http"
 	"sync"
 	"time"
+
+	"github.com/airside-gateway/airside/proto/web"
 )
 
 // past is a deadline that has been missed: set, it ends what is under way.
@@ -66,22 +68,51 @@ func (a *alarm) disarm() {
 	}
 }
 
-// A writer writes an answer to the client, each write within a time-out.
+// A writer writes the body of an answer to the client, each write within a time-out,
+// and before it the head.
 type writer struct {
-	w       http.ResponseWriter
-	ctl     *http.ResponseController
+	e       *exchange
+	resp    *http.Response
 	slow    alarm
 	flushes bool // send every piece at once
+	begun   bool // the head was written
 	n       int64
 }
 
-func newWriter(e *exchange, flushes bool) *writer {
-	return &writer{w: e.w, ctl: e.ctl, slow: alarm{after: e.listener.Limits.WriteTimeout, ring: e.gate.endWrite}, flushes: flushes}
+// open makes d write the answer resp.
+func (d *writer) open(e *exchange, resp *http.Response, flushes bool) {
+	*d = writer{e: e, resp: resp, flushes: flushes}
+	if e.fast == nil {
+		d.slow = alarm{after: e.listener.Limits.WriteTimeout, ring: e.gate.endWrite}
+	}
+}
+
+// begin writes the head.
+func (d *writer) begin() {
+	d.begun = true
+	if d.e.body != nil {
+		d.e.body.answered.Store(true)
+	}
+	d.e.writeHead(d.resp.StatusCode)
 }
 
 // copy copies src until its end. Errors of src are returned as they are, those of
 // the client wrapped in errClient.
-func (d *writer) copy(src io.Reader, buf []byte) error {
+func (d *writer) copy(src io.Reader) error {
+	if w, ok := src.(io.WriterTo); ok {
+		_, err := w.WriteTo(d)
+		return err
+	}
+	var buf []byte
+	if web.EventStream(d.resp.Header) {
+		b := streams.Get().(*stream) //nolint:errcheck,forcetypeassert // the pool holds nothing else
+		defer streams.Put(b)
+		buf = b[:]
+	} else {
+		b := bulks.Get().(*bulk) //nolint:errcheck,forcetypeassert // the pool holds nothing else
+		defer bulks.Put(b)
+		buf = b[:]
+	}
 	for {
 		n, err := src.Read(buf)
 		if n > 0 {
@@ -100,13 +131,16 @@ func (d *writer) copy(src io.Reader, buf []byte) error {
 
 // Write writes p and, where asked to, sends it at once.
 func (d *writer) Write(p []byte) (int, error) {
+	if !d.begun {
+		d.begin()
+	}
 	d.slow.arm()
-	defer d.slow.disarm()
-	n, err := d.w.Write(p)
+	n, err := d.e.w.Write(p)
 	d.n += int64(n)
 	if err == nil && d.flushes {
-		err = d.ctl.Flush()
+		err = d.e.ctl.Flush()
 	}
+	d.slow.disarm()
 	if err != nil {
 		return n, fmt.Errorf("%w: %w", errClient, err)
 	}
@@ -117,7 +151,7 @@ func (d *writer) Write(p []byte) (int, error) {
 func (d *writer) flush() error {
 	d.slow.arm()
 	defer d.slow.disarm()
-	if err := d.ctl.Flush(); err != nil {
+	if err := d.e.ctl.Flush(); err != nil {
 		return fmt.Errorf("%w: %w", errClient, err)
 	}
 	return nil

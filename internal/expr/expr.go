@@ -77,7 +77,10 @@ func (k Kind) String() string {
 // An Option changes what [Compile] accepts.
 type Option func(*settings)
 
-type settings struct{ only []string }
+type settings struct {
+	only  []string
+	where string
+}
 
 // Only restricts the variables to those named; any other of this package's is
 // refused with "caller is not known here".
@@ -85,10 +88,17 @@ func Only(variables ...string) Option {
 	return func(s *settings) { s.only = variables }
 }
 
+// At says where the expression stands, such as "policies.staff". Errors of running it
+// begin with that, since they do not show the expression itself: it may hold a secret.
+// The default is "the expression".
+func At(where string) Option {
+	return func(s *settings) { s.where = where }
+}
+
 // A Program is a compiled expression. It is safe for concurrent use.
 type Program struct {
 	source string
-	kind   Kind
+	where  string
 	uses   []string // the variables mentioned
 	run    cel.Program
 }
@@ -96,7 +106,7 @@ type Program struct {
 // Compile compiles src, at most [MaxSource] bytes of CEL, which must come to
 // kind. The error is one line that says where and what is wrong.
 func Compile(src string, kind Kind, options ...Option) (*Program, error) {
-	var s settings
+	s := settings{where: "the expression"}
 	for _, o := range options {
 		o(&s)
 	}
@@ -118,7 +128,7 @@ func Compile(src string, kind Kind, options ...Option) (*Program, error) {
 	if issues.Err() != nil {
 		return nil, explain(issues, parsed.NativeRep().Expr())
 	}
-	p := &Program{source: src, kind: kind, uses: mentioned(checked.NativeRep())}
+	p := &Program{source: src, where: s.where, uses: mentioned(checked.NativeRep())}
 	for _, name := range p.uses {
 		if s.only != nil && !slices.Contains(s.only, name) {
 			return nil, fmt.Errorf("%s is not known here", name)
@@ -168,7 +178,7 @@ func textual(t *types.Type) bool {
 	return false
 }
 
-// String is the source.
+// String is the source. It may hold a secret: it is not for logs.
 func (p *Program) String() string { return p.source }
 
 // Uses reports whether the expression mentions the variable: "request", "call"
@@ -177,7 +187,8 @@ func (p *Program) Uses(variable string) bool { return slices.Contains(p.uses, va
 
 // Bool runs a program of kind [Bool]. An error is an [airside.Error] if the
 // client is to blame for it; otherwise the caller decides what it means, and
-// must not take it for true.
+// must not take it for true. Other errors say where the expression stands and what
+// kind of failure it was, and nothing of the expression or of what it was run on.
 func (p *Program) Bool(x *airside.Exchange) (bool, error) {
 	a := acquire(x)
 	defer a.release()
@@ -187,7 +198,7 @@ func (p *Program) Bool(x *airside.Exchange) (bool, error) {
 	}
 	b, ok := v.(types.Bool)
 	if !ok {
-		return false, fmt.Errorf("%s is %s, where %s is needed", p.source, typeName(v.Type()), Bool)
+		return false, fmt.Errorf("%s: the result is %s, where %s is needed", p.where, typeName(v.Type()), Bool)
 	}
 	return bool(b), nil
 }
@@ -203,7 +214,7 @@ func (p *Program) Text(x *airside.Exchange) (string, error) {
 	}
 	s, ok := text(v)
 	if !ok {
-		return "", fmt.Errorf("%s is %s, where %s is needed", p.source, typeName(v.Type()), String)
+		return "", fmt.Errorf("%s: the result is %s, where %s is needed", p.where, typeName(v.Type()), String)
 	}
 	return s, nil
 }
@@ -219,10 +230,13 @@ func (p *Program) Value(x *airside.Exchange) (any, error) {
 		return nil, err
 	}
 	out, err := plain(v, 0)
-	if a.err != nil {
+	switch {
+	case a.err != nil:
 		return nil, a.err
+	case err != nil:
+		return nil, fmt.Errorf("%s: %w", p.where, err)
 	}
-	return out, err
+	return out, nil
 }
 
 var (
@@ -236,9 +250,9 @@ func (p *Program) eval(a *activation) (ref.Val, error) {
 	case a.err != nil: // even if the expression did not mind
 		return nil, a.err
 	case err != nil:
-		return nil, fmt.Errorf("%s: %w", p.source, err)
+		return nil, fmt.Errorf("%s: %s", p.where, failure(err))
 	case types.IsUnknown(v):
-		return nil, fmt.Errorf("%s: not known", p.source)
+		return nil, fmt.Errorf("%s: not known", p.where)
 	}
 	return v, nil
 }

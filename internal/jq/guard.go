@@ -14,6 +14,11 @@ const (
 	maxElement = 1 << 20  // a computed index; cells of a transposed table
 	maxText    = 16 << 20 // bytes of a repeated or joined string
 	maxPairs   = 1 << 26  // comparisons of each with each
+
+	// FromJSONRatio bounds the memory that the values take which fromjson makes of a
+	// string, in times its length. Those of a short string may take 64 KiB.
+	FromJSONRatio = 64
+	fromJSONFree  = 64 << 10
 )
 
 // A limitError is raised where a function is given too much.
@@ -398,7 +403,11 @@ func fromJSON(v any) any {
 	if !ok {
 		return &limitError{"fromjson takes a string"}
 	}
-	v, err := Decode([]byte(s))
+	text := []byte(s)
+	if Measured(text).Memory() > int64(len(text))*FromJSONRatio+fromJSONFree {
+		return &limitError{"fromjson: the text holds too many small objects and lists"}
+	}
+	v, err := Decode(text)
 	if err != nil {
 		return &limitError{"fromjson: " + err.Error()}
 	}

@@ -39,6 +39,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -75,6 +76,8 @@ type Query struct {
 	code *gojq.Code
 	vars []string
 	used map[string]*use
+
+	decodes bool
 }
 
 // Compile compiles src, which may use the variables named by vars (without the
@@ -92,7 +95,7 @@ func Compile(src string, vars ...string) (*Query, error) {
 	if err := found.refuse(parsed); err != nil {
 		return nil, err
 	}
-	q := &Query{vars: make([]string, len(vars)), used: found.variables}
+	q := &Query{vars: make([]string, len(vars)), used: found.variables, decodes: slices.Contains(found.functions, "fromjson")}
 	for i, name := range vars {
 		q.vars[i] = "$" + name
 	}
@@ -110,6 +113,10 @@ func Compile(src string, vars ...string) (*Query, error) {
 // Uses reports whether the source mentions the variable called name, which then
 // has to be worth something in [Query.One].
 func (q *Query) Uses(name string) bool { return q.used["$"+name] != nil }
+
+// Decodes reports whether the filter may call fromjson, which makes values of a
+// string: at most [FromJSONRatio] times the memory that the string takes.
+func (q *Query) Decodes() bool { return q.decodes }
 
 // Members lists the members that the source takes of the variable called name,
 // as in $name.member or $name["member"], and reports whether the source uses the

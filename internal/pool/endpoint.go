@@ -18,15 +18,23 @@ const (
 	H2C  = "h2c"  // HTTP/2 without TLS, known beforehand
 )
 
+// Engines, by which a [Link] can be told to speak HTTP/1.1. HTTP/2 is that of net/http.
+const (
+	EngineFast = "fast" // our own
+	EngineStd  = "std"  // that of net/http
+)
+
 // A Link is how connections to an endpoint are made and kept.
 type Link struct {
 	Protocol  string        // Auto, H1, H2 or H2C
+	Engine    string        // EngineFast or EngineStd; empty is EngineFast
 	Connect   time.Duration // bound of the name's resolution and the connection together; 0 none
 	Handshake time.Duration // bound of the TLS handshake; 0 none
 	Idle      time.Duration // how long an unused connection is kept; 0 for ever
 	MaxActive int           // exchanges at the same time; 0 no bound
 	MaxIdle   int           // unused connections that are kept; 0 none
 	TLS       *tls.Config   // for https; nil means the defaults of [TLSConfig]
+	Poison    bool          // for tests: spoil answers that were closed, so that it shows who keeps them
 }
 
 // TLSConfig returns a new configuration for connections to agents: TLS 1.2 at
@@ -47,6 +55,7 @@ func TLSConfig() *tls.Config {
 type Endpoint struct {
 	scheme, host string
 	engine       engine
+	fast         *fast // nil: engine is for everything
 	shut         func()
 	protocol     string
 	max          int64
@@ -62,9 +71,10 @@ func Open(address *url.URL, l Link) (*Endpoint, error) {
 		return nil, errNoEndpoint
 	}
 	s := newStd(address, l)
+	f := newFast(address, l, s)
 	return &Endpoint{
 		scheme: address.Scheme, host: address.Host, protocol: l.Protocol, max: int64(l.MaxActive),
-		engine: s, shut: s.close,
+		engine: s, fast: f, shut: func() { f.close(); s.close() },
 	}, nil
 }
 

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"net"
@@ -20,13 +21,26 @@ import (
 	"github.com/airside-gateway/airside"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+// chosen is the engine that the tests are run on.
+var chosen = EngineFast
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(both{m}) }
+
+// both runs all tests on both engines.
+type both struct{ *testing.M }
+
+func (b both) Run() int {
+	code := b.M.Run()
+	chosen = EngineStd
+	fmt.Println("now on the engine of net/http") //nolint:forbidigo // there is no test yet, or no more, that could say it
+	return max(code, b.M.Run())
+}
 
 // limits are generous: a test that needs one to pass sets it.
 var limits = Limits{FirstByte: 10 * time.Second, StreamIdle: 10 * time.Second}
 
 func link() Link {
-	return Link{Protocol: Auto, Connect: 2 * time.Second, Handshake: 2 * time.Second, Idle: time.Minute, MaxIdle: 16}
+	return Link{Protocol: Auto, Engine: chosen, Poison: true, Connect: 2 * time.Second, Handshake: 2 * time.Second, Idle: time.Minute, MaxIdle: 16}
 }
 
 // pool1 is a pool of one endpoint that is closed with the test.
@@ -82,10 +96,12 @@ func ask(t *testing.T, p airside.Handler, x *airside.Exchange) (*http.Response, 
 		return nil, "", err
 	}
 	b, err := io.ReadAll(resp.Body)
+	kept := *resp // what is not valid after Close
+	kept.Header = resp.Header.Clone()
 	if cerr := resp.Body.Close(); cerr != nil {
 		t.Error(cerr)
 	}
-	return resp, string(b), err
+	return &kept, string(b), err
 }
 
 // serve starts an agent that speaks HTTP.

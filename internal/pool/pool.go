@@ -60,6 +60,7 @@ type Pool struct {
 	limits  Limits
 	host    string
 	retry   airside.Middleware // or nil
+	tries   tries
 }
 
 type member struct {
@@ -85,6 +86,7 @@ func New(s Settings) (*Pool, error) {
 		if err != nil {
 			return nil, fmt.Errorf("pool: path of an endpoint: %w", err)
 		}
+		escaped = (&url.URL{Path: path, RawPath: escaped}).EscapedPath() // in case it was not, wholly
 		p.members = append(p.members, member{Endpoint: m.Endpoint, path: path, escaped: escaped})
 		weights = append(weights, m.Weight)
 	}
@@ -124,8 +126,9 @@ func (p *Pool) ask(x *airside.Exchange, end time.Time) (*http.Response, error) {
 	if err != nil {
 		return nil, err
 	}
-	t := &try{x: x, parent: x.Context(), endpoint: m.Endpoint, method: x.Request.Method}
-	return t.run(p, m, end)
+	t := p.newTry()
+	t.x, t.parent, t.endpoint, t.method = x, x.Context(), m.Endpoint, x.Request.Method
+	return t.run(m, end)
 }
 
 // choose takes a place at an endpoint: the next in turn that has one and was not

@@ -34,7 +34,7 @@ func (b *reply) Read(p []byte) (int, error) {
 		return n, nil
 	case errors.Is(err, io.EOF):
 		b.err = io.EOF
-		b.trailers()
+		dropTrailers(b.resp.Trailer)
 	default:
 		b.err = b.try.broken(err)
 	}
@@ -42,20 +42,23 @@ func (b *reply) Read(p []byte) (int, error) {
 	return n, b.err
 }
 
-// trailers removes those that may not be trailers.
-func (b *reply) trailers() {
-	for k, v := range b.resp.Trailer {
+// dropTrailers removes those that may not be trailers.
+func dropTrailers(h http.Header) {
+	for k, v := range h {
 		if forbidden(k) || hasControl(strings.Join(v, "")) {
-			delete(b.resp.Trailer, k)
+			delete(h, k)
 		}
 	}
 }
+
+// errClosed is what reading an answer ends with after it was closed.
+var errClosed = airside.Errorf(airside.Internal, "").Because(errOver)
 
 // Close gives the answer up if it has not ended. What is left of a short one is
 // read by net/http, for the sake of the connection.
 func (b *reply) Close() error {
 	if b.err == nil {
-		b.err = airside.Errorf(airside.Internal, "").Because(errOver)
+		b.err = errClosed
 		if n := b.resp.ContentLength; n < 0 || n > drainable || b.resp.ProtoMajor != 1 {
 			b.try.end()
 		}

@@ -25,6 +25,18 @@ var framing = [...]string{
 	"Authorization", "Cookie", "Set-Cookie", "Idempotency-Key",
 }
 
+// dropped reports whether a header of a request is not sent on as it is: it is about
+// the connection, or the engine writes it.
+func dropped(name string) bool {
+	switch name {
+	case "Connection", "Keep-Alive", "Proxy-Connection", "Transfer-Encoding", "Upgrade", "Trailer",
+		"Proxy-Authenticate", "Proxy-Authentication-Info", "Proxy-Authorization",
+		"Te", "Host", "Content-Length":
+		return true
+	}
+	return false
+}
+
 // request makes what is sent to m out of the request of x, which stays as it is:
 // the head is copied, the values of its headers are shared. Upgrade is the protocol
 // that the client wants instead of HTTP; empty for none.
@@ -33,25 +45,14 @@ func (p *Pool) request(x *airside.Exchange, m *member, upgrade string) (*http.Re
 	out := &http.Request{
 		Method: in.Method, URL: m.join(in.URL),
 		Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
-		Header: m.header(in, upgrade), Host: p.host,
-	}
-	switch p.host {
-	case HostUpstream:
-		out.Host = ""
-	case HostPreserve:
-		out.Host = in.Host
+		Header: m.header(in, upgrade), Host: p.hostFor(m, in),
 	}
 	if in.Body == nil || in.Body == http.NoBody || in.ContentLength == 0 {
 		return out, nil
 	}
-	for k := range in.Trailer {
-		if forbidden(k) || named(out.Header, k) {
-			return nil, airside.Errorf(airside.Invalid, "the request announces the trailer %.64s, which may not be one", k)
-		}
-		if out.Trailer == nil {
-			out.Trailer = http.Header{}
-		}
-		out.Trailer[k] = nil
+	var err error
+	if out.Trailer, err = announce(in, func(name string) bool { return hasName(out.Header, name, nothing) }); err != nil {
+		return nil, err
 	}
 	out.ContentLength = in.ContentLength
 	if len(in.Trailer) > 0 || in.ContentLength < 0 {
@@ -61,11 +62,41 @@ func (p *Pool) request(x *airside.Exchange, m *member, upgrade string) (*http.Re
 	return out, nil
 }
 
-// named reports whether h has the name, in any spelling that an agent may take for
-// it: a trailer must not say again, and otherwise, what a header has said.
-func named(h http.Header, name string) bool {
+func nothing(string) bool { return false }
+
+// hostFor is the host that the agent is asked for.
+func (p *Pool) hostFor(m *member, in *http.Request) string {
+	switch p.host {
+	case HostUpstream:
+		return m.host
+	case HostPreserve:
+		return in.Host
+	}
+	return p.host
+}
+
+// announce returns the names of the trailers that are sent on. Named says whether a
+// header is sent under a name: a trailer must not say again, and otherwise, what a
+// header has said.
+func announce(in *http.Request, named func(name string) bool) (http.Header, error) {
+	var out http.Header
+	for k := range in.Trailer {
+		if forbidden(k) || named(k) {
+			return nil, airside.Errorf(airside.Invalid, "the request announces the trailer %.64s, which may not be one", k)
+		}
+		if out == nil {
+			out = http.Header{}
+		}
+		out[k] = nil
+	}
+	return out, nil
+}
+
+// hasName reports whether h has the name, in any spelling that an agent may take for
+// it, among those that are not dropped.
+func hasName(h http.Header, name string, drop func(string) bool) bool {
 	for k := range h {
-		if web.Alias(k, name) {
+		if web.Alias(k, name) && !drop(k) {
 			return true
 		}
 	}
@@ -103,6 +134,24 @@ func (m *member) join(u *url.URL) *url.URL {
 	return out
 }
 
+// prefix is join without a copy: what goes before a target, and the escaped target.
+func (m *member) prefix(u *url.URL) (prefix, path string) {
+	path = u.EscapedPath()
+	switch {
+	case u.Path == "*":
+		return "", path
+	case m.escaped != "" && u.Path != "" && u.Path[0] != '/':
+		return m.escaped + "/", path
+	}
+	return m.escaped, path
+}
+
+// wantsTrailers reports whether the client takes trailers.
+func wantsTrailers(h http.Header) bool {
+	te, ok := h["Te"]
+	return ok && strings.Contains(strings.ToLower(strings.Join(te, ",")), "trailers")
+}
+
 // header copies the header, without what is about the client's connection, and
 // with what is about the one to the agent.
 func (m *member) header(in *http.Request, upgrade string) http.Header {
@@ -111,13 +160,10 @@ func (m *member) header(in *http.Request, upgrade string) http.Header {
 	for _, k := range hopByHop {
 		delete(h, k)
 	}
-	wants := false
-	if te, ok := h["Te"]; ok {
-		if wants = strings.Contains(strings.ToLower(strings.Join(te, ",")), "trailers"); wants {
-			h["Te"] = []string{"trailers"}
-		} else {
-			delete(h, "Te")
-		}
+	wants := wantsTrailers(h)
+	delete(h, "Te")
+	if wants {
+		h["Te"] = []string{"trailers"}
 	}
 	switch {
 	case upgrade != "":

@@ -48,8 +48,8 @@ var errReason = errors.New("expected one of connect, reset, timeout, 429, 500, 5
 //
 // A request is sent again only while nothing of an answer has been passed on to
 // the client, and only if it may be: its method is GET, HEAD, OPTIONS, PUT, DELETE
-// or TRACE, it carries an Idempotency-Key, or it is certain that no byte of it
-// reached the agent. Where an upstream has several endpoints, the next try goes to
+// or TRACE, it carries an Idempotency-Key, it is certain that no byte of it
+// reached the agent; or repeat says so. Where an upstream has several endpoints, the next try goes to
 // one that has not been tried.
 type Retry struct {
 	// Attempts is how many times a request is sent at most, the first time
@@ -80,10 +80,33 @@ type Retry struct {
 	// retries: 0 to 1. Ten retries a second are always allowed. The default is 0.2.
 	Budget float64 `yaml:"budget"`
 
+	// Repeat says which requests may be sent again though an earlier try may have been
+	// acted on. "safe", the default: those that may be repeated, see above. "any": all
+	// of them, a POST without an Idempotency-Key too: what it asks for may happen
+	// twice.
+	Repeat Repeat `yaml:"repeat" enum:"safe,any"`
+
 	// Body is how much of a request body is kept so that it can be sent again, at
 	// most 16MiB. Of a longer one nothing is kept, and it is not sent again once
 	// it was read beyond that. The default is 64KiB.
 	Body airside.Size `yaml:"body"`
+}
+
+// Repeat says which requests may be sent again though an agent may have acted on them
+// already.
+type Repeat string
+
+// The two there are. The empty Repeat is RepeatSafe.
+const (
+	RepeatSafe Repeat = "safe" // those that may be repeated, see [Repeatable]
+	RepeatAny  Repeat = "any"  // all: what they ask for may happen twice
+)
+
+// Allows reports whether a request may be sent again, to the same agent or another,
+// after a try that gave an answer or err: if r says so, if the request may be
+// repeated, or if it is certain that nothing of it was sent.
+func (r Repeat) Allows(req *http.Request, err error) bool {
+	return r == RepeatAny || Repeatable(req) || NothingSent(err)
 }
 
 // Bounds of the settings of a [Retry].
@@ -99,6 +122,7 @@ func (r *Retry) Defaults() {
 		On:       []Reason{OnConnect, OnReset, On502, On503, On504},
 		Backoff:  25 * time.Millisecond, MaxBackoff: time.Second, MaxWait: 5 * time.Second,
 		Budget: 0.2,
+		Repeat: RepeatSafe,
 		Body:   64 << 10,
 	}
 }
@@ -116,6 +140,7 @@ func (r *Retry) Validate() error {
 	wrong(r.MaxBackoff < r.Backoff, "max_backoff", "must not be less than backoff, %s", r.Backoff)
 	wrong(r.MaxWait < 0, "max_wait", "must not be negative")
 	wrong(!(r.Budget >= 0 && r.Budget <= 1), "budget", "is a share: 0 to 1")
+	wrong(r.Repeat != "" && r.Repeat != RepeatSafe && r.Repeat != RepeatAny, "repeat", "expected safe or any")
 	wrong(r.Body < 0 || r.Body > maxKept, "body", "must be at most %s", airside.Size(maxKept))
 	return errors.Join(errs...)
 }
@@ -176,7 +201,7 @@ func Failed(upstream string, resp *http.Response, err error) error {
 // again decides whether what a try of the request gave makes another, and after which
 // pause. If it says so, the budget has been charged.
 func (r *retrier) again(first *http.Request, try int, resp *http.Response, err error) (time.Duration, bool) {
-	if try == r.Attempts || !r.wants(resp, err) || !Repeatable(first) && !NothingSent(err) {
+	if try == r.Attempts || !r.wants(resp, err) || !r.Repeat.Allows(first, err) {
 		return 0, false
 	}
 	pause, ok := r.pause(try, resp, err)

@@ -97,6 +97,8 @@ func TestRetry(t *testing.T) {
 		{"patch", retry(), "PATCH", nil, []any{fails(broke, true)}, ms(0), 0},
 		{"post with a key", retry(), "POST", http.Header{"Idempotency-Key": {"k"}}, []any{503, fails(broke, true), 200}, ms(0, 125, 375), 200},
 		{"post, nothing sent", retry(), "POST", nil, []any{fails(refused, false), fails(noName, false), 200}, ms(0, 125, 375), 200},
+		{"post, repeat any", retry(func(r *Retry) { r.Repeat = RepeatAny }), "POST", nil, []any{503, fails(broke, true), 200}, ms(0, 125, 375), 200},
+		{"post, repeat any, not listed", retry(func(r *Retry) { r.Repeat = RepeatAny }), "POST", nil, []any{500}, ms(0), 500},
 		{"post, perhaps sent", retry(), "POST", nil, []any{fails(broke, true)}, ms(0), 0},
 		{"reset", retry(), "PUT", nil, []any{fails(broke, true), 200}, ms(0, 125), 200},
 		{"malformed", retry(), "GET", nil, []any{fails(malformed, true)}, ms(0), 0},

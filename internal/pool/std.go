@@ -9,6 +9,7 @@ import (
 	"net/url"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -46,12 +47,14 @@ type std struct {
 	// the exchanges of other clients are not to pay for that.
 	trailed *http.Transport
 	trips   crowd
-	done    chan struct{} // closed with the endpoint
+	http2   atomic.Bool    // what the last handshake chose
+	spare   chan *tls.Conn // has room for one: what speaks HTTP/2, and was dialed for HTTP/1.1
+	done    chan struct{}  // closed with the endpoint
 	once    sync.Once
 }
 
 func newStd(address *url.URL, l Link) *std {
-	s := &std{done: make(chan struct{})}
+	s := &std{done: make(chan struct{}), spare: make(chan *tls.Conn, 1)}
 	d := newDialer(l)
 	s.main = s.transport(address, l, d, l.Protocol)
 	s.upgrades, s.trailed = s.main, s.main
@@ -100,11 +103,14 @@ func (s *std) transport(address *url.URL, l Link, d *dialer, protocol string) *h
 	}
 	cfg := tlsFor(address, l, p)
 	t.DialTLSContext = func(ctx context.Context, network, addr string) (net.Conn, error) {
-		c, err := d.secure(ctx, network, addr, cfg)
+		c, err := s.secure(func() (*tls.Conn, error) { return d.secure(ctx, network, addr, cfg) }, p)
 		if err != nil {
 			return nil, err
 		}
 		state := c.ConnectionState()
+		if p.HTTP1() && p.HTTP2() {
+			s.http2.Store(state.NegotiatedProtocol == H2)
+		}
 		if state.NegotiatedProtocol == H2 {
 			return s.admit(c)
 		}
@@ -115,6 +121,37 @@ func (s *std) transport(address *url.URL, l Link, d *dialer, protocol string) *h
 		return s.admit(&tlsConn{conn: newConn(c), state: state})
 	}
 	return t
+}
+
+// secure takes the connection that was offered, or dials.
+func (s *std) secure(dial func() (*tls.Conn, error), p *http.Protocols) (*tls.Conn, error) {
+	if p.HTTP2() {
+		select {
+		case c := <-s.spare:
+			return c, nil
+		default:
+		}
+	}
+	return dial()
+}
+
+// offer hands over a connection that speaks HTTP/2.
+func (s *std) offer(c *tls.Conn) {
+	s.http2.Store(true)
+	select {
+	case s.spare <- c:
+	default:
+		_ = c.Close() // there is one
+	}
+}
+
+// withdraw closes a connection that was offered and not taken.
+func (s *std) withdraw() {
+	select {
+	case c := <-s.spare:
+		_ = c.Close() // it never served
+	default:
+	}
 }
 
 // tlsFor completes the TLS configuration with what the address and the protocol
@@ -161,11 +198,13 @@ func (s *std) close() {
 	s.main.CloseIdleConnections()
 	s.upgrades.CloseIdleConnections()
 	s.trailed.CloseIdleConnections()
+	s.withdraw()
 	s.trips.wait(closeWait)
 }
 
 // RoundTrip implements engine.
 func (s *std) RoundTrip(ctx context.Context, r *http.Request, c call) (*http.Response, error) {
+	defer s.withdraw()
 	rt := s.main
 	switch {
 	case c.upgrade:

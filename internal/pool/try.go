@@ -8,11 +8,11 @@ import (
 	"net/http"
 	"slices"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/airside-gateway/airside"
+	"github.com/airside-gateway/airside/internal/pool/h1"
 	"github.com/airside-gateway/airside/proto/web"
 )
 
@@ -27,39 +27,69 @@ const (
 )
 
 // A try is one request to one endpoint, from taking a place there to the last byte
-// of the answer.
+// of the answer. It is used again for another: see [try.recycle].
 type try struct {
+	pool     *Pool
 	x        *airside.Exchange
 	parent   context.Context // of the exchange
-	ctx      context.Context // of the try; ends with it
-	cancel   context.CancelCauseFunc
-	watch    *watch
+	watch    watch
 	endpoint *Endpoint
 	method   string
 	interim  int // 1xx answers so far
 
 	misfit atomic.Bool // the request body was not as long as announced
 	over   atomic.Bool
-	ending sync.Once
+
+	// For the engine on net/http: the context of the try, which ends with it.
+	ctx    context.Context
+	cancel context.CancelCauseFunc
+
+	// For the engine of our own.
+	trip    h1.Trip
+	request h1.Request
+	short   upload      // the body, if it is sent at once
+	parting func() bool // ends waiting for the end of the exchange
+	held    bool        // somebody may know the try when it is over
+
+	// Functions that are made once.
+	leaves  func()
+	cancels func(error)
+	informs func(int, http.Header) error
+	replays func() (io.Reader, bool)
 }
 
 // run sends the request and returns the answer. The place at the endpoint is given
 // back when the answer has ended.
-func (t *try) run(p *Pool, m *member, end time.Time) (resp *http.Response, err error) {
+func (t *try) run(m *member, end time.Time) (*http.Response, error) {
+	wants := ""
+	if asked := t.x.Request.Header["Upgrade"]; len(asked) > 0 {
+		wants = strings.Join(asked, ", ")
+	}
+	if wants != "" {
+		if err := m.canUpgrade(); err != nil {
+			t.endpoint.release()
+			return nil, err
+		}
+	}
+	if c := m.fast.client(wants != ""); c != nil {
+		resp, err := t.runFast(m, c, wants, end)
+		if !errors.Is(err, errSpeaksH2) {
+			return resp, err
+		}
+	}
+	return t.runStd(m, wants, end)
+}
+
+// runStd is run by the engine on net/http.
+func (t *try) runStd(m *member, wants string, end time.Time) (resp *http.Response, err error) {
 	t.ctx, t.cancel = context.WithCancelCause(t.parent)
-	t.watch = startWatch(p.limits, end, t.cancel)
+	t.watch.start(t.pool.limits, end, t.cancel)
 	defer func() {
 		if err != nil {
 			t.end()
 		}
 	}()
-	wants := strings.Join(t.x.Request.Header["Upgrade"], ", ")
-	if wants != "" {
-		if err := m.canUpgrade(); err != nil {
-			return nil, err
-		}
-	}
-	r, err := p.request(t.x, m, wants)
+	r, err := t.pool.request(t.x, m, wants)
 	if err != nil {
 		return nil, err
 	}
@@ -67,13 +97,13 @@ func (t *try) run(p *Pool, m *member, end time.Time) (resp *http.Response, err e
 		if Repeatable(r) {
 			t.x.KeepBody(keptBody)
 		}
-		r.Body = t.upload(r)
+		r.Body = t.upload(r.ContentLength, r.Trailer)
 	}
 	resp, err = m.engine.RoundTrip(t.ctx, r, call{upgrade: wants != "", inform: t.inform, abort: t.cancel, rewind: func() (body, bool) {
 		if len(r.Trailer) > 0 || !t.x.Rewind() { // who sent the body before may still look at the trailers
 			return nil, false
 		}
-		return t.upload(r), true
+		return t.upload(r.ContentLength, r.Trailer), true
 	}})
 	if err != nil {
 		return nil, t.fault(err)
@@ -88,12 +118,26 @@ func (t *try) run(p *Pool, m *member, end time.Time) (resp *http.Response, err e
 
 // end gives back what the try holds.
 func (t *try) end() {
-	t.ending.Do(func() {
-		t.over.Store(true)
-		t.watch.stop()
+	if !t.over.CompareAndSwap(false, true) {
+		return
+	}
+	t.watch.stop()
+	if t.cancel != nil {
+		t.watch.drop() // nobody uses it again
 		t.cancel(errOver)
-		t.endpoint.release()
-	})
+	}
+	if t.parting != nil && !t.parting() {
+		t.held = true
+	}
+	t.endpoint.release()
+}
+
+// cause is why the try was ended before its time; nil if it was not.
+func (t *try) cause() error {
+	if t.ctx != nil {
+		return context.Cause(t.ctx)
+	}
+	return t.trip.Cause()
 }
 
 // inform passes a 1xx answer on to the client.
@@ -206,7 +250,7 @@ func (t *try) fault(err error) error {
 
 // broken phrases why the answer did not go on.
 func (t *try) broken(err error) error {
-	if f, ok := errors.AsType[*failure](context.Cause(t.ctx)); ok {
+	if f, ok := errors.AsType[*failure](t.cause()); ok {
 		return t.fault(f)
 	}
 	if !errors.Is(err, io.ErrUnexpectedEOF) {

@@ -24,7 +24,9 @@ func (t *try) switched(resp *http.Response, wants string) error {
 	resp.Header.Set("Upgrade", got)
 	b := &tunnel{try: t, conn: conn}
 	t.watch.answered(true)
-	b.stop = context.AfterFunc(t.ctx, b.shut)
+	if t.ctx != nil {
+		b.stop = context.AfterFunc(t.ctx, b.shut)
+	}
 	t.watch.touch()
 	resp.Body = b
 	return nil
@@ -46,7 +48,7 @@ func offered(wants, got string) bool {
 type tunnel struct {
 	try    *try
 	conn   io.ReadWriteCloser
-	stop   func() bool
+	stop   func() bool // nil: the engine ends it by itself
 	closed atomic.Bool
 	once   sync.Once
 }
@@ -85,7 +87,9 @@ func (b *tunnel) CloseWrite() error {
 // Close ends both directions.
 func (b *tunnel) Close() error {
 	b.closed.Store(true)
-	b.stop()
+	if b.stop != nil {
+		b.stop()
+	}
 	b.shut()
 	b.try.end()
 	return nil

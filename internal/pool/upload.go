@@ -11,17 +11,46 @@ import (
 // goroutine that outlives the exchange, and tells the watch when it is the client
 // that is awaited.
 type upload struct {
-	try    *try
-	body   io.ReadCloser
-	left   int64  // as announced; -1 unknown
-	ended  func() // called when the body has ended well
-	closed atomic.Bool
+	try     *try
+	body    io.ReadCloser
+	left    int64 // as announced; -1 unknown
+	trailer http.Header
+	came    func() http.Header // the trailers that the client sent; nil: none were announced
+	read    atomic.Bool
+	closed  atomic.Bool
 }
 
-// upload makes the body of r, which sends that of the exchange on, and its trailers.
-func (t *try) upload(r *http.Request) *upload {
-	came := t.x.Trailers()
-	return &upload{try: t, body: t.x.Request.Body, left: r.ContentLength, ended: func() { trailers(r.Trailer, came()) }}
+// upload makes a body that sends that of the exchange on, and puts what came of its
+// trailers into trailer.
+func (t *try) upload(length int64, trailer http.Header) *upload {
+	u := &upload{}
+	u.init(t, length, trailer)
+	return u
+}
+
+func (u *upload) init(t *try, length int64, trailer http.Header) {
+	u.try, u.body, u.left, u.trailer = t, t.x.Request.Body, length, trailer
+	if len(trailer) > 0 {
+		u.came = t.x.Trailers()
+	}
+}
+
+// forget makes u ready for another init.
+func (u *upload) forget() {
+	u.try, u.body, u.trailer, u.came = nil, nil, nil, nil
+	u.read.Store(false)
+	u.closed.Store(false)
+}
+
+// touched reports whether anything was read.
+func (u *upload) touched() bool { return u.read.Load() }
+
+// Buffered is how much can be read without waiting.
+func (u *upload) Buffered() int {
+	if b, ok := u.body.(interface{ Buffered() int }); ok {
+		return b.Buffered()
+	}
+	return 0
 }
 
 // Read reads what the client sends. A body that is not as long as was announced is
@@ -30,12 +59,13 @@ func (u *upload) Read(p []byte) (int, error) {
 	if u.closed.Load() || u.try.over.Load() {
 		return 0, errOver
 	}
+	u.read.Store(true)
 	u.try.watch.sending()
 	n, err := u.body.Read(p)
 	u.try.watch.sent()
 	if u.left < 0 {
-		if errors.Is(err, io.EOF) {
-			u.ended()
+		if errors.Is(err, io.EOF) && u.came != nil {
+			trailers(u.trailer, u.came())
 		}
 		return n, err
 	}

@@ -1,7 +1,6 @@
 package pool
 
 import (
-	"context"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -22,14 +21,17 @@ type Limits struct {
 	StreamIdle time.Duration
 }
 
-// A watch ends one try that takes too long: it cancels the context of the try, with
-// a *failure as the cause. One timer serves all limits, and what happens per chunk
-// only notes the time.
+// A watch ends one try that takes too long: it cancels it, with a *failure as the
+// cause. One timer serves all limits, and what happens per chunk only notes the time.
+//
+// A watch may be used for one try after the other. The timer is then left as it is: it
+// rings when the limit of an earlier try would have passed, and is set anew for the one
+// that is under way.
 type watch struct {
 	limits Limits
 	begin  time.Time
 	end    time.Duration // what is left of Total, from begin; 0 none
-	cancel context.CancelCauseFunc
+	cancel func(error)
 
 	// Since when the agent is awaited, in nanoseconds after begin; 0 while it is
 	// not. Before the head and after it another one is in force, so that a request
@@ -38,24 +40,41 @@ type watch struct {
 
 	mu      sync.Mutex // guards what follows
 	timer   *time.Timer
+	rings   time.Time // when the timer rings; zero: it does not
 	headed  bool
 	endless bool // Total is in force no more
 	stopped bool
 }
 
-// startWatch begins to watch a try. End is when Total is over; zero means never.
-func startWatch(limits Limits, end time.Time, cancel context.CancelCauseFunc) *watch {
-	w := &watch{limits: limits, begin: time.Now(), cancel: cancel}
+// start begins to watch a try. End is when Total is over; zero means never.
+func (w *watch) start(limits Limits, end time.Time, cancel func(error)) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.limits, w.begin, w.end, w.cancel = limits, time.Now(), 0, cancel
+	w.headed, w.endless, w.stopped = false, false, false
 	if !end.IsZero() {
 		w.end = max(end.Sub(w.begin), 1)
 	}
 	w.head.Store(1)
-	w.mu.Lock()
-	defer w.mu.Unlock()
+	w.body.Store(0)
 	if due, _, _ := w.due(0); due > 0 {
-		w.timer = time.AfterFunc(due, w.ring)
+		w.ringAt(due)
 	}
-	return w
+}
+
+// ringAt sees to it that the timer rings when due has passed since begin, or before. It
+// is called with mu held.
+func (w *watch) ringAt(due time.Duration) {
+	at := w.begin.Add(due)
+	if !w.rings.IsZero() && !at.Before(w.rings) {
+		return
+	}
+	w.rings = at
+	if w.timer == nil {
+		w.timer = time.AfterFunc(time.Until(at), w.ring)
+		return
+	}
+	w.timer.Reset(time.Until(at))
 }
 
 // now is never 0, which means that nobody waits.
@@ -70,6 +89,12 @@ func (w *watch) sent()    { w.head.Store(w.now()) }
 func (w *watch) listening() { w.body.Store(w.now()) }
 func (w *watch) heard()     { w.body.Store(0) }
 
+// Waits and Heard are listening and heard, for the engine of our own.
+func (w *watch) Waits() { w.listening() }
+
+// Heard is heard.
+func (w *watch) Heard() { w.heard() }
+
 // touch notes that something went either way over an upgraded connection, and that
 // the next is awaited.
 func (w *watch) touch() { w.body.Store(w.now()) }
@@ -83,21 +108,20 @@ func (w *watch) answered(endless bool) {
 	if w.stopped {
 		return
 	}
-	now := time.Since(w.begin)
-	due, _, _ := w.due(now)
-	switch {
-	case due == 0 && w.timer != nil:
-		w.timer.Stop()
-	case due == 0:
-	case w.timer == nil:
-		w.timer = time.AfterFunc(due-now, w.ring)
-	default:
-		w.timer.Reset(due - now)
+	if due, _, _ := w.due(time.Since(w.begin)); due > 0 {
+		w.ringAt(due)
 	}
 }
 
-// stop ends the watch. The context is left alone.
+// stop ends the watch, for another try to use.
 func (w *watch) stop() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.stopped = true
+}
+
+// drop ends the watch for good.
+func (w *watch) drop() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.stopped = true
@@ -110,6 +134,7 @@ func (w *watch) stop() {
 func (w *watch) ring() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	w.rings = time.Time{}
 	if w.stopped {
 		return
 	}
@@ -118,7 +143,7 @@ func (w *watch) ring() {
 	switch {
 	case due == 0:
 	case due > now:
-		w.timer.Reset(due - now)
+		w.ringAt(due)
 	default:
 		w.stopped = true
 		w.cancel(&failure{kind: k, sent: true, after: limit})

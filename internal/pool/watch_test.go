@@ -82,8 +82,9 @@ func TestWatch(t *testing.T) {
 				if tt.limits.Total > 0 {
 					end = begin.Add(tt.limits.Total)
 				}
-				w := startWatch(tt.limits, end, cancel)
-				defer w.stop()
+				w := &watch{}
+				w.start(tt.limits, end, cancel)
+				defer w.drop()
 				tt.do(w)
 				pass(2 * time.Hour)
 				synctest.Wait()

@@ -27,14 +27,16 @@
 // configuration is read.
 //
 // A key that is missing from headers, query or claims makes the rule fail, and
-// the request is refused. Ask has(caller.claims.roles), or write
+// the request is refused. Nobody is known before an authentication policy has run:
+// put it before this one, or airside check warns. Ask has(caller.claims.roles), or write
 // caller.claims[?"roles"].orValue([]), where that is not meant.
 //
 // # What the client sees
 //
 // 403, code denied, with the message; 401, code unauthenticated, if the rule
 // looks at caller and nobody is authenticated. A rule that cannot be evaluated
-// counts as false, and the log says why. A query that cannot be decoded, or that
+// counts as false, and the log says of which policy it is and why, but not the rule
+// and the values: either may hold a secret. A query that cannot be decoded, or that
 // has twice a parameter that the rule asks for, is refused with 400.
 //
 // # Bounds
@@ -45,9 +47,9 @@
 package allow
 
 import (
-	"errors"
 	"fmt"
 	"net/http"
+	"strings"
 
 	"github.com/airside-gateway/airside"
 	"github.com/airside-gateway/airside/internal/expr"
@@ -73,9 +75,19 @@ func (c *Config) UnmarshalText(text []byte) error {
 	return nil
 }
 
+// ReadsCaller reports whether the rule looks at who asks, which is known only behind an
+// authentication policy.
+func (c *Config) ReadsCaller() bool {
+	if !strings.Contains(c.Rule, "caller") {
+		return false
+	}
+	rule, err := expr.Compile(c.Rule, expr.Bool)
+	return err == nil && rule.Uses("caller")
+}
+
 // New returns the policy.
 func New(env *airside.Env, c Config) (airside.Middleware, error) {
-	rule, err := expr.Compile(c.Rule, expr.Bool)
+	rule, err := expr.Compile(c.Rule, expr.Bool, expr.At(env.Where+" rule"))
 	if err != nil {
 		return nil, airside.FieldErrorf("rule", "%w", err)
 	}
@@ -111,5 +123,8 @@ func (g *gate) check(x *airside.Exchange) error {
 		e.Header = http.Header{"Www-Authenticate": {`Bearer realm="airside"`}} // RFC 9110 section 11.6.1 asks for one
 		return e.Because(err)
 	}
-	return (&airside.Error{Code: airside.Denied, Message: g.message}).Because(errors.Join(fmt.Errorf("%s does not allow it", g.where), err))
+	if err == nil {
+		err = fmt.Errorf("%s does not allow it", g.where)
+	}
+	return (&airside.Error{Code: airside.Denied, Message: g.message}).Because(err)
 }

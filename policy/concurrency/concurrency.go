@@ -88,7 +88,7 @@ func (c *Config) Validate() error {
 func New(env *airside.Env, c Config) (airside.Middleware, error) {
 	p := &policy{wait: c.Wait, retryAfter: max(c.Wait, time.Second)}
 	if c.By != "" {
-		by, err := expr.Compile(c.By, expr.String)
+		by, err := expr.Compile(c.By, expr.String, expr.At(env.Where+" by"))
 		if err != nil {
 			return nil, &airside.FieldError{Field: "by", Err: err}
 		}

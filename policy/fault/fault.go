@@ -117,13 +117,13 @@ func (c *Config) Validate() error {
 }
 
 // New returns the policy.
-func New(_ *airside.Env, c Config) (airside.Middleware, error) {
+func New(env *airside.Env, c Config) (airside.Middleware, error) {
 	p := &policy{Config: c, random: rand.Float64}
 	if c.Seed != 0 {
 		p.random = seeded(c.Seed)
 	}
 	if c.When != "" {
-		when, err := expr.Compile(c.When, expr.Bool)
+		when, err := expr.Compile(c.When, expr.Bool, expr.At(env.Where+" when"))
 		if err != nil {
 			return nil, &airside.FieldError{Field: "when", Err: err}
 		}

@@ -150,9 +150,9 @@ func (c *Changes) Validate() error {
 }
 
 // New returns the policy.
-func New(_ *airside.Env, c Config) (airside.Middleware, error) {
-	request, err1 := compile("request", &c.Request)
-	response, err2 := compile("response", &c.Response)
+func New(env *airside.Env, c Config) (airside.Middleware, error) {
+	request, err1 := compile(env.Where, "request", &c.Request)
+	response, err2 := compile(env.Where, "response", &c.Response)
 	if err := errors.Join(err1, err2); err != nil {
 		return nil, err
 	}

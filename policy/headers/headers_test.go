@@ -25,7 +25,7 @@ func build(t testing.TB, c Config) airside.Middleware {
 	if err := validate(&c); err != nil {
 		t.Fatal(err)
 	}
-	m, err := New(nil, c)
+	m, err := New(&airside.Env{}, c)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -205,7 +205,7 @@ func TestValidate(t *testing.T) {
 			t.Errorf("got %v; want %s", err, tt.want)
 		}
 	}
-	_, err := New(nil, Config{Request: Changes{Set: map[string]Value{"A": cel("caller.name")}}, Response: Changes{Add: map[string]Value{"B": cel("1 +")}}})
+	_, err := New(&airside.Env{}, Config{Request: Changes{Set: map[string]Value{"A": cel("caller.name")}}, Response: Changes{Add: map[string]Value{"B": cel("1 +")}}})
 	want := `request.set.A.cel: column 7: caller has no field "name": there are id, claims` + "\n" +
 		`response.add.B.cel: column 4: syntax error: unexpected end of the expression`
 	if err == nil || err.Error() != want {

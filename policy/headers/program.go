@@ -41,8 +41,9 @@ const (
 	add
 )
 
-// compile makes a program of c, which is the setting called field.
-func compile(field string, c *Changes) (*program, error) {
+// compile makes a program of c, which is the setting called field of the policy at
+// where.
+func compile(where, field string, c *Changes) (*program, error) {
 	p := &program{}
 	for _, name := range c.Remove {
 		if prefix, ok := strings.CutSuffix(name, "*"); ok {
@@ -55,19 +56,19 @@ func compile(field string, c *Changes) (*program, error) {
 		p.steps = append(p.steps, step{do: rename, name: textproto.CanonicalMIMEHeaderKey(from), to: textproto.CanonicalMIMEHeaderKey(c.Rename[from])})
 	}
 	return p, errors.Join(
-		p.values(fallback, field+".default", c.Default),
-		p.values(set, field+".set", c.Set),
-		p.values(add, field+".add", c.Add),
+		p.values(where, fallback, field+".default", c.Default),
+		p.values(where, set, field+".set", c.Set),
+		p.values(where, add, field+".add", c.Add),
 	)
 }
 
-func (p *program) values(do action, field string, values map[string]Value) error {
+func (p *program) values(where string, do action, field string, values map[string]Value) error {
 	var errs []error
 	for _, name := range slices.Sorted(maps.Keys(values)) {
 		s := step{do: do, name: textproto.CanonicalMIMEHeaderKey(name), text: values[name].Text}
 		if src := values[name].CEL; src != "" {
 			var err error
-			if s.cel, err = expr.Compile(src, expr.String); err != nil {
+			if s.cel, err = expr.Compile(src, expr.String, expr.At(where+" "+field+"."+name)); err != nil {
 				errs = append(errs, airside.FieldErrorf(field+"."+name+".cel", "%w", err))
 			}
 			p.computed = true

@@ -136,7 +136,7 @@ func New(env *airside.Env, c Config) (airside.Middleware, error) {
 		refusal:  "the rate limit of " + strconv.Itoa(c.Limit) + " per " + words(c.Per) + " is used up",
 	}
 	if c.By != "" {
-		by, err := expr.Compile(c.By, expr.String)
+		by, err := expr.Compile(c.By, expr.String, expr.At(env.Where+" by"))
 		if err != nil {
 			return nil, &airside.FieldError{Field: "by", Err: err}
 		}

@@ -42,8 +42,10 @@
 // # What the client sees
 //
 // 400, if the new path, query or host is not one that the gateway takes from a
-// client either: with "//", ".." or an encoded slash, for example. 500, if path
-// names a {name} that the route does not have.
+// client either: with "//", ".." or an encoded slash, for example.
+//
+// A {name} that the path of a route does not have, on which the policy is used, is
+// refused when the configuration is read.
 //
 // # Bounds
 //
@@ -56,8 +58,11 @@ package rewrite
 
 import (
 	"errors"
+	"iter"
+	"maps"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 
 	"github.com/airside-gateway/airside"
@@ -124,6 +129,28 @@ func (c *Config) Validate() error {
 		return errors.New("nothing is changed: give path, prefix, regex, query or host")
 	}
 	return nil
+}
+
+// PathParameters yields the settings that stand for parameters of a route's path, and
+// the names of those: the path of each route must have them.
+func (c *Config) PathParameters() iter.Seq2[string, string] {
+	return func(yield func(field, name string) bool) {
+		texts := map[string]string{"path": c.Path}
+		for name, text := range c.Query.Set {
+			texts["query.set."+name] = text
+		}
+		for _, field := range slices.Sorted(maps.Keys(texts)) {
+			t, err := parseTemplate(texts[field])
+			if err != nil {
+				continue // New says what is wrong
+			}
+			for _, name := range t.names {
+				if !yield(field, name) {
+					return
+				}
+			}
+		}
+	}
 }
 
 // New returns the policy.

@@ -34,15 +34,16 @@ func (p *policy) answer(ctx context.Context, resp *http.Response, known []any) (
 
 // whole applies the response filter.
 func (p *policy) whole(ctx context.Context, resp *http.Response, known []any) error {
-	body, err := p.read(ctx, resp)
+	body, packed, err := p.read(ctx, resp)
 	if err != nil {
 		return err
 	}
 	if len(body) > 0 {
-		v, err := jq.Decode(body)
+		v, leave, err := p.decode(ctx, p.response, body, packed)
 		if err != nil {
-			return airside.Errorf(airside.UpstreamFailed, "the agent's answer is not valid JSON").Because(err)
+			return p.badAgentBody("the agent's answer", err)
 		}
+		defer leave()
 		known = with(known, p.response, func() any { return response(resp) })
 		if body, err = p.run(ctx, p.response, v, known); err != nil {
 			return p.badAnswer(err)
@@ -59,32 +60,23 @@ func (p *policy) whole(ctx context.Context, resp *http.Response, known []any) er
 	return nil
 }
 
-// read reads the body of resp, decompressed.
-func (p *policy) read(ctx context.Context, resp *http.Response) ([]byte, error) {
+// read reads the body of resp, and reports whether it is packed by gzip.
+func (p *policy) read(ctx context.Context, resp *http.Response) (body []byte, packed bool, err error) {
 	packed, ok := coding(resp.Header)
 	if !ok {
-		return nil, errCoding()
+		return nil, false, errCoding()
 	}
 	if resp.ContentLength > int64(p.Max) {
-		return nil, p.largeAnswer()
+		return nil, false, p.largeAnswer()
 	}
-	body, err := io.ReadAll(io.LimitReader(resp.Body, int64(p.Max)+1))
+	body, err = io.ReadAll(io.LimitReader(resp.Body, int64(p.Max)+1))
 	if err != nil {
-		return nil, broken(ctx, err)
+		return nil, false, broken(ctx, err)
 	}
 	if int64(len(body)) > int64(p.Max) {
-		return nil, p.largeAnswer()
+		return nil, false, p.largeAnswer()
 	}
-	if packed && len(body) > 0 {
-		body, err = unpack(body, int64(p.Max))
-		if errors.Is(err, errLarge) {
-			return nil, p.largeAnswer()
-		}
-		if err != nil {
-			return nil, airside.Errorf(airside.UpstreamFailed, "the agent's answer is not valid gzip, as it says").Because(err)
-		}
-	}
-	return body, nil
+	return body, packed, nil
 }
 
 func errCoding() error {
@@ -149,13 +141,14 @@ func (p *policy) event(ctx context.Context, e sse.Event, known []any) (sse.Event
 	if e.Data == nil {
 		return e, true, nil
 	}
-	v, err := jq.Decode(e.Data)
+	v, leave, err := p.decode(ctx, p.events, e.Data, false)
 	if err != nil {
 		if s, ok := errors.AsType[*jq.SyntaxError](err); ok && !s.Refused {
 			return e, true, nil
 		}
-		return e, false, airside.Errorf(airside.UpstreamFailed, "an event of the agent is not valid JSON").Because(err)
+		return e, false, p.badAgentBody("an event of the agent", err)
 	}
+	defer leave()
 	known = with(known, p.events, func() any { return map[string]any{"type": e.Type, "id": e.ID} })
 	v, err = p.events.One(ctx, v, known...)
 	if errors.Is(err, jq.ErrNone) || err == nil && v == nil {

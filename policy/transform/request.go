@@ -1,11 +1,8 @@
 package transform
 
 import (
-	"bytes"
-	"compress/gzip"
 	"context"
 	"errors"
-	"io"
 	"net/http"
 	"strings"
 
@@ -13,9 +10,6 @@ import (
 	"github.com/airside-gateway/airside/internal/jq"
 	"github.com/airside-gateway/airside/proto/web"
 )
-
-// errLarge says that a body is larger than the bound once it is decompressed.
-var errLarge = errors.New("transform: larger than max when decompressed")
 
 // requestBody returns what the filter makes of the request body; nil if there is
 // nothing to do.
@@ -37,16 +31,11 @@ func (p *policy) requestBody(x *airside.Exchange, known []any) ([]byte, error) {
 	if err != nil || len(body) == 0 {
 		return nil, err
 	}
-	if packed {
-		if body, err = unpack(body, int64(p.Max)); err != nil {
-			return nil, p.badPacking(err)
-		}
-	}
-	v, err := jq.Decode(body)
+	v, leave, err := p.decode(x.Context(), p.request, body, packed)
 	if err != nil {
-		e := airside.Errorf(airside.Invalid, "the request body is refused as JSON: %s", reason(err))
-		return nil, e.Because(err)
+		return nil, p.badBody(err)
 	}
+	defer leave()
 	body, err = p.run(x.Context(), p.request, v, known)
 	if err != nil {
 		return nil, p.badRequest(err)
@@ -60,13 +49,6 @@ func (p *policy) otherRequest(x *airside.Exchange) ([]byte, error) {
 		return nil, nil
 	}
 	return nil, airside.Errorf(airside.UnsupportedMedia, "the request body must be JSON: send it with Content-Type: application/json")
-}
-
-func (p *policy) badPacking(err error) error {
-	if errors.Is(err, errLarge) {
-		return airside.Errorf(airside.TooLarge, "the request body is larger than the %s allowed here when it is decompressed", p.Max)
-	}
-	return airside.Errorf(airside.Invalid, "the request body is not valid gzip, as its Content-Encoding says").Because(err)
 }
 
 // badRequest makes a failure of the filter one of the client's, whose data it was.
@@ -96,14 +78,6 @@ func (p *policy) run(ctx context.Context, q *jq.Query, v any, known []any) ([]by
 	return jq.EncodeMax(v, int(p.Max))
 }
 
-// reason says what is wrong with a text, and where, without the text.
-func reason(err error) string {
-	if e, ok := errors.AsType[*jq.SyntaxError](err); ok {
-		return e.Error()
-	}
-	return "it is not valid"
-}
-
 // coding reports whether a body is packed by gzip, and whether it can be read at
 // all (RFC 9110 section 8.4).
 func coding(h http.Header) (packed, ok bool) {
@@ -119,20 +93,4 @@ func coding(h http.Header) (packed, ok bool) {
 		}
 	}
 	return packed, true
-}
-
-// unpack decompresses b to at most limit bytes.
-func unpack(b []byte, limit int64) ([]byte, error) {
-	z, err := gzip.NewReader(bytes.NewReader(b))
-	if err != nil {
-		return nil, err
-	}
-	plain, err := io.ReadAll(io.LimitReader(z, limit+1))
-	if err != nil {
-		return nil, err
-	}
-	if int64(len(plain)) > limit {
-		return nil, errLarge
-	}
-	return plain, nil
 }

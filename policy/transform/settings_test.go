@@ -32,7 +32,7 @@ func TestValidate(t *testing.T) {
 			t.Errorf("%s: got %#v, want a FieldError", tt.name, err)
 		}
 	}
-	if _, err := New(nil, settings(func(c *Config) { c.Request = filter("]") })); err == nil {
+	if _, err := New(environment(), settings(func(c *Config) { c.Request = filter("]") })); err == nil {
 		t.Error("New takes what is no filter")
 	}
 }

@@ -73,17 +73,28 @@
 // 400, if the body is not valid JSON (RFC 8259, in UTF-8, each name once in an
 // object), with the place; if the filter calls error("text"), with the text; and
 // with a general message if the filter fails on it in another way. 413, if the
-// body, or what becomes of it, is larger than max. 415, if it is compressed in
-// another way than by gzip; with strict, if it is not JSON. 500, if the request
-// filter has more than one result. 502, if the answer is not valid JSON, too large,
-// or the response filter fails on it, whatever the reason: it is in the log. A
-// stream whose event fails is ended as the protocol of the client ends it.
+// body, or what becomes of it, is larger than max, or passes another of the bounds
+// below. 415, if it is compressed in another way than by gzip; with strict, if it is
+// not JSON. 500, if the request filter has more than one result. 502, if the answer is
+// not valid JSON, too large, or the response filter fails on it, whatever the reason:
+// it is in the log. 503 with Retry-After, if the memory for all bodies is in use for
+// five seconds. A stream whose event fails is ended as the protocol of the client ends
+// it.
 //
 // # Bounds
 //
 // Bodies, and each event, have at most max bytes, before and after the filter, and
 // also decompressed. JSON nests at most 128 deep, and its numbers have at most 1024
 // digits. A filter has at most 16 KiB, and each of its runs a second.
+//
+// A few bytes can stand for much memory, so this is measured before anything is
+// decoded. A compressed body may become 64 KiB, and beyond that at most 100 times as
+// large as it was. A body holds at most one value for each 4 bytes of max (262144 by
+// default), and never fewer than 1024. Its values take at most 64 times max of memory,
+// and 256 MiB at the most: an ordinary text takes 2 to 10 times its size. All bodies that
+// are being transformed at the same time, by all policies of this kind, take at most
+// 64 MiB; one that needs more waits until it is alone. Those whose values take less
+// than 64 KiB do not wait.
 package transform
 
 import (
@@ -191,9 +202,12 @@ func (c *Config) Validate() error {
 }
 
 // New returns the policy.
-func New(_ *airside.Env, c Config) (airside.Middleware, error) {
+func New(env *airside.Env, c Config) (airside.Middleware, error) {
 	p, err := compileAll(&c)
 	if err != nil {
+		return nil, err
+	}
+	if p.room, err = room(env); err != nil {
 		return nil, err
 	}
 	return func(next airside.Handler) airside.Handler {
@@ -205,6 +219,7 @@ type policy struct {
 	Config
 	request, response, events *jq.Query // nil: there is no filter
 	facts                     facts
+	room                      *jq.Room
 }
 
 // compileAll compiles the filters, and says of which one an error is.

@@ -28,13 +28,18 @@ func settings(change func(*Config)) Config {
 
 func filter(src string) *Filter { return &Filter{Body: src} }
 
+// environment is that of a policy which is alone in its gateway.
+func environment() *airside.Env {
+	return &airside.Env{Where: "policies.t", Keep: func(_ string, build func() (any, error)) (any, error) { return build() }}
+}
+
 func build(t testing.TB, change func(*Config)) airside.Middleware {
 	t.Helper()
 	c := settings(change)
 	if err := c.Validate(); err != nil {
 		t.Fatal(err)
 	}
-	m, err := New(nil, c)
+	m, err := New(environment(), c)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -8,14 +8,14 @@ import (
 
 // SetHeader sets name to value and removes every other spelling of the name that
 // an upstream may take for it: agents written as CGI, WSGI or Rack programs see
-// X_User and X-User as one variable. Use it for whatever the gateway vouches for.
+// X_User, X.User and X-User as one variable. Use it for whatever the gateway vouches
+// for.
 func SetHeader(h http.Header, name, value string) {
 	DelHeader(h, name)
 	h[textproto.CanonicalMIMEHeaderKey(name)] = []string{value}
 }
 
-// DelHeader removes name and every alias of it, whatever the case and whether
-// written with hyphens or underscores.
+// DelHeader removes name and every alias of it; see [Alias].
 func DelHeader(h http.Header, name string) {
 	delete(h, textproto.CanonicalMIMEHeaderKey(name))
 	for k := range h {
@@ -25,14 +25,15 @@ func DelHeader(h http.Header, name string) {
 	}
 }
 
-// Alias reports whether a and b are one name to an agent that folds case and
-// takes an underscore for a hyphen.
+// Alias reports whether a and b are one name to an agent that folds case and takes
+// punctuation for a hyphen: CGI (RFC 3875 section 4.1.18) and its heirs make a
+// variable of a name by replacing what a variable cannot have.
 func Alias(a, b string) bool {
 	if len(a) != len(b) {
 		return false
 	}
 	for i := range len(a) {
-		if fold(a[i]) != fold(b[i]) {
+		if a[i] != b[i] && fold(a[i]) != fold(b[i]) {
 			return false
 		}
 	}
@@ -41,12 +42,12 @@ func Alias(a, b string) bool {
 
 func fold(c byte) byte {
 	switch {
-	case c == '_':
-		return '-'
+	case 'a' <= c && c <= 'z', '0' <= c && c <= '9':
+		return c
 	case 'A' <= c && c <= 'Z':
 		return c + 'a' - 'A'
 	}
-	return c
+	return '-'
 }
 
 // EventStream reports whether h announces server-sent events.

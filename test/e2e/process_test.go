@@ -71,6 +71,13 @@ func run(t *testing.T, yaml string) *process {
 // begin starts the program and waits until it is ready.
 func (p *process) begin() {
 	p.t.Helper()
+	p.launch()
+	p.ready()
+}
+
+// launch starts the program.
+func (p *process) launch() {
+	p.t.Helper()
 	out, err := p.StderrPipe()
 	if err != nil {
 		p.t.Fatal(err)
@@ -83,6 +90,11 @@ func (p *process) begin() {
 		p.Process.Kill()
 		p.waitEnd(10 * time.Second)
 	})
+}
+
+// ready waits until the program is.
+func (p *process) ready() {
+	p.t.Helper()
 	p.waitFor("airside is ready", 1)
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -132,6 +132,11 @@ type Config struct {
 	// "h2": HTTP/2, https only. "h2c": HTTP/2 without TLS, http only.
 	Protocol string `yaml:"protocol" enum:"auto,h1,h2c,h2"`
 
+	// Engine is what speaks HTTP/1.1 to the agent: fast, the default, is the gateway's
+	// own; std is that of the Go standard library, which takes more of the processor.
+	// HTTP/2 is always that of the standard library.
+	Engine string `yaml:"engine" enum:"fast,std"`
+
 	// Host is which host the agent is asked for. "upstream", the default: the one of
 	// its URL. "preserve": the one that the client asked for. Anything else: that very
 	// host, with a port if there is a colon.
@@ -177,7 +182,7 @@ func (c *Config) Defaults() {
 	*c = Config{
 		ConnectTimeout: 2 * time.Second, TLSTimeout: 5 * time.Second, FirstByte: time.Minute, StreamIdle: 5 * time.Minute,
 		Connections: Connections{Idle: 256, IdleTimeout: 90 * time.Second},
-		Protocol:    pool.Auto, Host: pool.HostUpstream,
+		Protocol:    pool.Auto, Engine: pool.EngineFast, Host: pool.HostUpstream,
 	}
 }
 
@@ -217,7 +222,7 @@ func New(env *airside.Env, c Config) (airside.Handler, error) {
 // that its connections depend on is as it was.
 func (c *Config) open(env *airside.Env, a address, cfg *tls.Config, digest [sha256.Size]byte) (*pool.Endpoint, error) {
 	l := pool.Link{
-		Protocol: c.Protocol, Connect: c.ConnectTimeout, Handshake: c.TLSTimeout,
+		Protocol: c.Protocol, Engine: c.Engine, Connect: c.ConnectTimeout, Handshake: c.TLSTimeout,
 		Idle: c.Connections.IdleTimeout, MaxActive: c.Connections.Max, MaxIdle: c.Connections.Idle,
 	}
 	key := fmt.Sprintf("%s endpoint %s://%s %+v %x", env.Where, a.url.Scheme, a.url.Host, l, digest)

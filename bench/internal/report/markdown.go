@@ -33,9 +33,12 @@ func (r *Report) Markdown(chart string) string {
 	if chart != "" {
 		fmt.Fprintf(&b, "![What each costs](%s)\n\n", chart)
 	}
+	r.glance(&b)
+	r.promised(&b)
 	for _, w := range r.Workloads {
 		r.section(&b, w)
 	}
+	r.calls(&b)
 	b.WriteString("## What was measured\n\n")
 	writeTable(&b, 3, []string{"", "version", "what it is", "binary MiB"}, len(r.Proxies), func(i int) []string {
 		p := r.Proxies[i]
@@ -50,6 +53,9 @@ func (r *Report) section(b *strings.Builder, w Workload) {
 	if len(rows) == 0 {
 		b.WriteString("Nothing was measured.\n\n")
 		return
+	}
+	if told := r.security(w); told != "" {
+		fmt.Fprintf(b, "%s\n\n", told)
 	}
 	columns := r.columns(w)
 	titles := []string{""}
@@ -93,8 +99,11 @@ func (r *Report) columns(w Workload) []column {
 			figure(latency, func(s sample.Sample) float64 { return measured(s.P50) }),
 			figure("p99 µs", func(s sample.Sample) float64 { return measured(s.P99) }),
 			figure("p99.9 µs", func(s sample.Sample) float64 { return measured(s.P999) }),
-			figure("RSS MiB", mebibytes),
 		)
+		if r.Reference != "" && w.Kind == Requests {
+			list = append(list, column{"p99 × " + r.Reference, func(row Row) string { return ratio(w.ratio(row.Proxy, r.Reference, p99)) }})
+		}
+		list = append(list, figure("RSS MiB", mebibytes))
 	case Idle:
 		list = append(
 			list,
@@ -107,6 +116,8 @@ func (r *Report) columns(w Workload) []column {
 	}
 	return append(list, column{"errors", func(row Row) string { return strconv.FormatInt(row.errors(), 10) }})
 }
+
+func p99(s sample.Sample) float64 { return s.P99 }
 
 // measured makes no number of a latency that nothing was measured of, as when no
 // stream began meanwhile.

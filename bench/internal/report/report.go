@@ -19,6 +19,8 @@ type Report struct {
 	Missing   []string   `json:"missing,omitempty"`
 	Proxies   []Proxy    `json:"proxies"`
 	Workloads []Workload `json:"workloads"`
+	Promises  []Promise  `json:"promises,omitempty"`
+	Calls     []Calls    `json:"calls,omitempty"` // system calls, if they were counted
 }
 
 // A Machine is where it ran.
@@ -152,6 +154,11 @@ func (w *Workload) Add(proxy string, r Round) {
 // proxy's headline to the reference's in the same round: what drifts over the
 // rounds cancels out. It is NaN where there is no such round.
 func (w Workload) Ratio(proxy, reference string) float64 {
+	return w.ratio(proxy, reference, w.Kind.headline)
+}
+
+// ratio is [Workload.Ratio] of another figure.
+func (w Workload) ratio(proxy, reference string, f func(sample.Sample) float64) float64 {
 	mine, ok := w.Row(proxy)
 	base, ok2 := w.Row(reference)
 	if !ok || !ok2 {
@@ -163,8 +170,8 @@ func (w Workload) Ratio(proxy, reference string) float64 {
 		if i < 0 {
 			continue
 		}
-		if b := w.Kind.headline(base.Samples[i].Sample); b > 0 {
-			ratios = append(ratios, w.Kind.headline(m.Sample)/b)
+		if b := f(base.Samples[i].Sample); b > 0 {
+			ratios = append(ratios, f(m.Sample)/b)
 		}
 	}
 	return Median(ratios)

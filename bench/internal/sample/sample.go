@@ -9,6 +9,9 @@ type Sample struct {
 	Units   int64   `json:"units"`  // finished in that time; streams held open, when idle
 	Errors  int64   `json:"errors"` // failed connections, wrong statuses, short answers
 
+	Total int64  `json:"total"`         // units finished from the first connection on to the last; not for idle
+	TLS   string `json:"tls,omitempty"` // version, cipher suite and protocol that were agreed on
+
 	Rate float64 `json:"rate"` // units a second
 
 	// Latency, in microseconds: of a request until its last byte; of a stream

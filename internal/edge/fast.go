@@ -1,0 +1,77 @@
+package edge
+
+import (
+	"errors"
+	"log/slog"
+	"net"
+	"net/http"
+	"time"
+
+	"github.com/airside-gateway/airside"
+	"github.com/airside-gateway/airside/internal/edge/h1"
+	"github.com/airside-gateway/airside/internal/http1"
+)
+
+// halfClosed is how long an answer may take to begin after its client has shut its
+// sending side: a script that pipes a request in gets it, and who has left does not
+// keep an agent busy.
+const halfClosed = 2 * time.Second
+
+// newFast returns our own engine for HTTP/1.1. Its connections may be of TLS. It tells
+// state what becomes of them.
+func (k *socket) newFast(l *Listener, state func(net.Conn, http.ConnState)) engine {
+	return h1.New(h1.Config{
+		Handler: http.HandlerFunc(k.serveHTTP), Refuse: k.refuse, Context: k.server.ctx,
+		MaxHead: l.Limits.Headers, HeaderTimeout: l.Limits.HeaderTimeout, Idle: l.Limits.Idle,
+		WriteTimeout: l.Limits.WriteTimeout, Grace: halfClosed,
+		Watch: k.server.watcher(), Log: k.server.Log, Poison: k.server.Poison,
+		State: func(c net.Conn, s http.ConnState) {
+			if s == http.StateNew {
+				k.server.census.ours(c)
+			}
+			state(c, s)
+		},
+	})
+}
+
+// watcher is the one for all engines; nil where connections cannot be watched.
+func (s *Server) watcher() *h1.Watcher {
+	s.watchOnce.Do(func() {
+		w, err := h1.NewWatcher()
+		if err != nil {
+			s.Log.LogAttrs(s.ctx, slog.LevelWarn, "a client that leaves will only be noticed when it is written to", slog.Any("err", err))
+			return
+		}
+		s.watch = w
+	})
+	return s.watch
+}
+
+// ours takes a connection out of the hands of settle: our own engine does not close
+// one on which a request has arrived.
+func (s *connections) ours(nc net.Conn) {
+	if c := base(nc); c != nil {
+		s.remove(c)
+	}
+}
+
+// refusals says which code goes with a status of the parser.
+var refusals = map[int]airside.Code{
+	http.StatusRequestTimeout:              airside.RequestTimeout,
+	http.StatusRequestURITooLong:           airside.URITooLong,
+	http.StatusRequestHeaderFieldsTooLarge: airside.HeadersTooLarge,
+	http.StatusExpectationFailed:           airside.ExpectationFailed,
+	http.StatusNotImplemented:              airside.Unsupported,
+	http.StatusHTTPVersionNotSupported:     airside.VersionUnsupported,
+}
+
+// refuse answers what is not a valid request of HTTP/1.1.
+func (k *socket) refuse(w http.ResponseWriter, r *http.Request, why *http1.Error) {
+	code, ok := refusals[why.Status]
+	if !ok {
+		code = airside.Invalid
+	}
+	k.server.refuse(k.live.Load().Listener, w, r, airside.Errorf(code, "%s", why.Reason).Because(errMalformed))
+}
+
+var errMalformed = errors.New("edge: not a valid request of HTTP/1.1")

@@ -1,0 +1,409 @@
+package h1
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/airside-gateway/airside/internal/http1"
+)
+
+// A conn is a connection of a client. All but what is atomic belongs to its goroutine.
+//
+// Where it can be, the whole of its life goes on inside of [http1.Socket.Drive]: there
+// a wait for the next request costs one system call less. A request that has come with
+// its whole body is served in there, since it needs nothing more of the connection.
+// Any other one is pending until the connection has come out.
+type conn struct {
+	server *Server
+	nc     net.Conn // is closed, and handed over
+	bare   net.Conn // is read and written
+	sock   *http1.Socket
+	step   func(uintptr) bool
+	remote string
+	tls    *tls.ConnectionState
+
+	in      http1.Buffer
+	scan    http1.Scan
+	dry     bool      // the last read took all there was
+	begun   bool      // a head has begun to come
+	served  bool      // a request has been answered
+	over    bool      // the connection ends
+	linger  bool      // the client may be sending still: let it read the answer
+	pending *exchange // is to be served outside
+	stolen  bool      // somebody has taken the connection over
+
+	readBy, writeBy atomic.Int64 // deadlines by the server's clock; 0 none
+	gone            atomic.Bool  // the client has shut its sending side, or reset
+	watch           int32
+	watched         bool
+
+	mu     sync.Mutex
+	live   *requestContext // of the exchange under way, or nil
+	kicked bool            // a wait was ended, or the next one will be
+}
+
+func newConn(s *Server, nc net.Conn) *conn {
+	c := &conn{server: s, remote: nc.RemoteAddr().String()}
+	for {
+		u, ok := nc.(unreader)
+		if !ok {
+			break
+		}
+		inner, ahead := u.Unread()
+		c.in.Wrote(copy(c.in.Space(len(ahead)), ahead))
+		nc = inner
+	}
+	c.nc, c.bare = nc, nc
+	if u, ok := nc.(wrapper); ok {
+		c.bare = u.Bare()
+	}
+	c.sock = http1.NewSocket(c.bare)
+	c.step = c.sock.Step(c.advance)
+	return c
+}
+
+// An unreader is a connection of which a part was read: it gives the connection
+// beneath, and what was read and not used.
+type unreader interface {
+	Unread() (net.Conn, []byte)
+}
+
+// A wrapper is a connection that does the same as the one beneath, but for being
+// closed.
+type wrapper interface{ Bare() net.Conn }
+
+// transport is the connection under TLS and wrappers, which the kernel knows.
+func transport(nc net.Conn) net.Conn {
+	for {
+		switch c := nc.(type) {
+		case wrapper:
+			nc = c.Bare()
+		case interface{ NetConn() net.Conn }:
+			nc = c.NetConn()
+		default:
+			return nc
+		}
+	}
+}
+
+// serve serves the connection to its end.
+func (c *conn) serve() {
+	defer func() {
+		c.close()
+		if c.stolen {
+			c.server.leave(c, http.StateHijacked)
+			return
+		}
+		c.server.leave(c, http.StateClosed)
+	}()
+	if !c.open() {
+		return
+	}
+	for !c.over {
+		x := c.await()
+		if x != nil {
+			c.exchange(x)
+		}
+	}
+}
+
+// open makes what must be before the first request.
+func (c *conn) open() bool {
+	if w := c.server.Watch; w != nil {
+		c.watch, c.watched = w.Add(transport(c.nc), c.left)
+	}
+	t, ok := c.nc.(*tls.Conn)
+	if !ok {
+		return true
+	}
+	ctx, cancel := c.server.Context, context.CancelFunc(func() {})
+	if d := c.server.HeaderTimeout; d > 0 {
+		ctx, cancel = context.WithTimeout(ctx, d)
+	}
+	defer cancel()
+	if err := t.HandshakeContext(ctx); err != nil {
+		return false // the client hears it by an alert
+	}
+	state := t.ConnectionState()
+	c.tls = &state
+	return true
+}
+
+// close ends the connection, unless somebody has taken it over.
+func (c *conn) close() {
+	if c.watched {
+		c.server.Watch.Remove(c.watch)
+	}
+	if c.stolen {
+		return
+	}
+	if c.linger && !c.server.cutting.Load() {
+		c.drain()
+	}
+	c.in.Release()
+	_ = c.nc.Close() // nobody is left to be told
+}
+
+// lingerTime is how long a client that goes on sending may take to read its answer.
+const lingerTime = 500 * time.Millisecond
+
+// drain lets a client that is still sending read the answer: a connection that is
+// closed with bytes unread is reset, and the answer lost with it.
+func (c *conn) drain() {
+	half, ok := c.nc.(interface{ CloseWrite() error })
+	if !ok || half.CloseWrite() != nil {
+		return
+	}
+	c.in.Release()
+	c.readBy.Store(0)
+	_ = c.nc.SetReadDeadline(time.Now().Add(lingerTime)) // it is closed anyway
+	if c.server.draining.Load() {
+		_ = c.nc.SetReadDeadline(time.Now().Add(lingerTime / 4)) // as above
+	}
+	_, _ = io.Copy(io.Discard, struct{ io.Reader }{c.bare}) // ends by the deadline, at the latest
+}
+
+// await waits for a request, and serves those that can be served on the way. It
+// returns one that cannot.
+func (c *conn) await() *exchange {
+	var err error
+	if c.sock.CanDrive() {
+		err = c.sock.DriveFunc(c.step)
+	} else {
+		for err == nil && !c.advance() {
+			err = c.read()
+		}
+	}
+	if x := c.pending; x != nil {
+		c.pending = nil
+		return x
+	}
+	if err != nil && !c.over {
+		c.failed(err)
+	}
+	return nil
+}
+
+// failed deals with the end of a wait: by the connection, by the deadline of the stage,
+// or by a kick.
+func (c *conn) failed(err error) {
+	timeout := errors.Is(err, os.ErrDeadlineExceeded)
+	switch {
+	case !timeout || c.server.cutting.Load():
+		c.over = true
+	case c.readBy.Load() != expired:
+		c.settle()
+		c.lastLook()
+	case c.begun:
+		c.refuse(c.newExchange(), errTimeout)
+	default:
+		c.over = true
+	}
+}
+
+// kick ends the wait for a request; if one is under way, that one is let alone.
+func (c *conn) kick() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.live == nil {
+		c.kicked = true
+		_ = c.nc.SetReadDeadline(past) // it is closed if it cannot be set
+	}
+}
+
+// settle takes a kick back.
+func (c *conn) settle() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.kicked {
+		c.kicked = false
+		_ = c.nc.SetReadDeadline(noDeadline) // fails as the next read does
+	}
+}
+
+// lastLook takes what has come already, and ends the connection if there is nothing. A
+// connection on which a head has begun, or that is new, gets its time.
+func (c *conn) lastLook() {
+	if c.begun {
+		return
+	}
+	patience := lastLookTime
+	if !c.served && c.server.draining.Load() && !c.gone.Load() {
+		patience = newcomerTime
+	}
+	_ = c.nc.SetReadDeadline(time.Now().Add(patience)) // fails as the read does
+	err := c.read()
+	_ = c.nc.SetReadDeadline(noDeadline) // as above
+	if err != nil {
+		c.over = true
+	}
+}
+
+// How long a connection may bring nothing before it is closed: when it has served, and
+// when it is new and the server stops.
+const (
+	lastLookTime = time.Millisecond
+	newcomerTime = 500 * time.Millisecond
+)
+
+var errTimeout = &http1.Error{Status: http.StatusRequestTimeout, Reason: "the head of the request took too long"}
+
+// read waits for bytes, outside of Drive.
+func (c *conn) read() error {
+	space := c.in.Space(c.server.MaxHead)
+	n, err := c.bare.Read(space)
+	c.in.Wrote(n)
+	c.dry = false
+	if n > 0 {
+		return nil
+	}
+	return err
+}
+
+// advance goes on as far as it can with what is there. It returns true when the
+// connection must come out of Drive, or has nothing to wait for.
+func (c *conn) advance() bool {
+	for {
+		if c.in.Len() > 0 {
+			done, more := c.next()
+			if done {
+				return true
+			}
+			if more {
+				continue
+			}
+		}
+		if c.dry && !c.gone.Load() || !c.sock.CanDrive() {
+			c.dry = false
+			c.wait()
+			return false
+		}
+		space := c.in.Space(c.server.MaxHead)
+		n, again, err := c.sock.Try(space)
+		switch {
+		case again:
+			c.wait()
+			return false
+		case err != nil:
+			c.over = true
+			return true
+		}
+		c.in.Wrote(n)
+		c.dry = n < len(space)
+	}
+}
+
+// wait sets the deadline of the wait that follows, and lets go of memory.
+func (c *conn) wait() {
+	if c.in.Len() == 0 {
+		c.in.Release()
+	}
+	s := c.server
+	switch {
+	case c.in.Len() > 0 && c.begun:
+	case c.in.Len() > 0 || !c.served:
+		if !c.begun {
+			c.begun = c.in.Len() > 0
+			if c.readBy.Load() <= 0 || c.served {
+				c.readBy.Store(s.clock.after(s.HeaderTimeout, s.tick))
+			}
+		}
+	default:
+		c.readBy.Store(s.clock.after(s.Idle, s.tick))
+		if s.draining.Load() {
+			c.kick()
+		}
+	}
+}
+
+// next looks for a request in what has been read. Done says that the connection has to
+// come out of Drive; more, that there may be another request.
+func (c *conn) next() (done, more bool) {
+	b := c.in.Bytes()
+	n, err := c.scan.End(b)
+	switch {
+	case err != nil:
+		return c.refuse(c.newExchange(), err), false
+	case n == 0 && len(b) >= c.server.MaxHead:
+		if !c.scan.Begun() {
+			return c.refuse(c.newExchange(), http1.ErrTargetLong), false
+		}
+		return c.refuse(c.newExchange(), http1.ErrLarge), false
+	case n == 0:
+		return false, false
+	case n > c.server.MaxHead:
+		return c.refuse(c.newExchange(), http1.ErrLarge), false
+	}
+	x := c.newExchange()
+	err = x.head.ParseRequest(b[:n])
+	c.in.Take(n)
+	c.scan = http1.Scan{}
+	c.begun = false
+	if c.readBy.Swap(0) == expired {
+		err = errTimeout
+	}
+	if err == nil {
+		err = x.prepare()
+	}
+	if err != nil {
+		return c.refuse(x, err), false
+	}
+	if x.body.whole() && !x.head.Upgrade && !x.head.Continue {
+		c.exchange(x)
+		return c.over, true
+	}
+	c.pending = x
+	return true, false
+}
+
+// left is told by the watcher that the client has gone, or has shut its sending side.
+func (c *conn) left(reset bool) {
+	c.gone.Store(true)
+	c.kick() // the end may have come with the last bytes, unnoticed: look once more
+	c.mu.Lock()
+	ctx := c.live
+	c.mu.Unlock()
+	switch grace := c.server.Grace; {
+	case ctx == nil:
+	case reset || grace <= 0:
+		ctx.end()
+	default:
+		time.AfterFunc(grace, func() { c.endIf(ctx) })
+	}
+}
+
+// endIf ends the exchange under way if ctx is its context.
+func (c *conn) endIf(ctx *requestContext) {
+	c.mu.Lock()
+	same := c.live == ctx
+	c.mu.Unlock()
+	if same {
+		ctx.end()
+	}
+}
+
+// cut ends everything.
+func (c *conn) cut() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.live != nil {
+		c.live.end()
+	}
+	_ = c.nc.SetDeadline(past) // it is closed if it cannot be set
+}
+
+// write sends the parts, within the write time-out.
+func (c *conn) write(a, b []byte) error {
+	c.writeBy.Store(c.server.clock.after(c.server.WriteTimeout, c.server.tick))
+	_, err := c.sock.Writev(a, b)
+	c.writeBy.Store(0)
+	return err
+}

@@ -1,0 +1,194 @@
+// Package h1 is the edge's own server engine for HTTP/1.1: one goroutine a connection,
+// buffers that are held only while there is something in them, the strict parser of
+// internal/http1, and requests whose memory is used again. To what stands above it is
+// as net/http: a handler gets a [http.ResponseWriter] and a [*http.Request].
+//
+// A request, its header map and its URL are valid until the handler returns, and used
+// again afterwards; strings are not, and may be kept. The context of a request ends
+// when its client leaves, or when the handler has returned.
+//
+// A client that shuts its sending side after a request is given [Config.Grace] for the
+// answer to come: nothing tells it from one that has left. One that resets the
+// connection has left at once.
+package h1
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net"
+	"net/http"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/airside-gateway/airside/internal/http1"
+)
+
+// Config is what a [Server] is made of.
+type Config struct {
+	Handler http.Handler
+
+	// Refuse answers what is not a valid request: r holds as much of it as could be
+	// read, and the connection is closed after the answer.
+	Refuse func(w http.ResponseWriter, r *http.Request, why *http1.Error)
+
+	Context context.Context //nolint:containedctx // what the contexts of requests are derived of
+
+	MaxHead       int           // bytes of a head
+	HeaderTimeout time.Duration // longest time for a head to arrive; 0 none
+	Idle          time.Duration // longest wait for the next request; 0 none
+	WriteTimeout  time.Duration // longest time for one write; 0 none
+	Grace         time.Duration // how long after a half-close an answer may begin
+
+	State func(net.Conn, http.ConnState) // told of StateNew, StateClosed and StateHijacked; may be nil
+	Watch *Watcher                       // notices clients that leave; nil: they are noticed when they are written to
+	Log   *slog.Logger
+
+	// Poison overwrites what is used again, before it is, so that a test finds who has
+	// kept it.
+	Poison bool
+}
+
+// A Server serves connections. See [http.Server], which it stands in for.
+type Server struct {
+	Config
+	clock clock
+	tick  time.Duration
+
+	draining atomic.Bool
+	cutting  atomic.Bool
+	work     sync.WaitGroup // connections
+
+	mu        sync.Mutex
+	conns     map[*conn]struct{}
+	listeners map[net.Listener]struct{}
+	sweeping  bool
+	closed    bool
+	empty     chan struct{} // tells the sweeper that the last connection has gone
+}
+
+// New returns a server.
+func New(c Config) *Server {
+	s := &Server{Config: c, conns: map[*conn]struct{}{}, listeners: map[net.Listener]struct{}{}, empty: make(chan struct{}, 1)}
+	s.tick = tickFor(c.HeaderTimeout, c.Idle, c.WriteTimeout)
+	return s
+}
+
+// Serve takes connections from l until it is closed. It returns
+// [http.ErrServerClosed] after Shutdown or Close.
+func (s *Server) Serve(l net.Listener) error {
+	s.mu.Lock()
+	if s.closed {
+		s.mu.Unlock()
+		return http.ErrServerClosed
+	}
+	s.listeners[l] = struct{}{}
+	s.mu.Unlock()
+	defer func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		delete(s.listeners, l)
+	}()
+	for {
+		nc, err := l.Accept()
+		switch {
+		case err == nil:
+			s.take(nc)
+		case s.draining.Load():
+			return http.ErrServerClosed
+		default:
+			return err
+		}
+	}
+}
+
+// take serves nc on a goroutine of its own.
+func (s *Server) take(nc net.Conn) {
+	c := newConn(s, nc)
+	if !s.enter(c) {
+		_ = nc.Close() // it was never served
+		return
+	}
+	go c.serve()
+}
+
+// enter takes c among the connections.
+func (s *Server) enter(c *conn) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return false
+	}
+	s.conns[c] = struct{}{}
+	s.work.Add(1)
+	if !s.sweeping {
+		s.sweeping = true
+		s.clock.set(time.Now())
+		s.work.Add(1)
+		go s.sweep()
+	}
+	s.tell(c.nc, http.StateNew)
+	return true
+}
+
+// leave forgets c.
+func (s *Server) leave(c *conn, state http.ConnState) {
+	s.mu.Lock()
+	delete(s.conns, c)
+	if s.closed && len(s.conns) == 0 {
+		select {
+		case s.empty <- struct{}{}:
+		default:
+		}
+	}
+	s.mu.Unlock()
+	s.tell(c.nc, state)
+	s.work.Done()
+}
+
+func (s *Server) tell(nc net.Conn, state http.ConnState) {
+	if s.State != nil {
+		s.State(nc, state)
+	}
+}
+
+// Shutdown takes no more connections, closes those that wait for a request, and
+// returns when the others have answered what they were asked, or with the error of
+// ctx.
+func (s *Server) Shutdown(ctx context.Context) error {
+	s.stop((*conn).kick)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		s.work.Wait()
+	}()
+	select {
+	case <-done:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// Close cuts all connections.
+func (s *Server) Close() error {
+	s.cutting.Store(true)
+	s.stop((*conn).cut)
+	return nil
+}
+
+func (s *Server) stop(each func(*conn)) {
+	s.draining.Store(true)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.closed = true
+	for l := range s.listeners {
+		_ = l.Close() // Serve sees it
+	}
+	for c := range s.conns {
+		each(c)
+	}
+}
+
+var errHijack = errors.New("h1: this connection cannot be taken over: the request asks for no upgrade")

@@ -1,0 +1,104 @@
+package http1
+
+import (
+	"net/http"
+	"strconv"
+)
+
+// AppendField appends a field line. Name and value must be valid.
+func AppendField(b []byte, name, value string) []byte {
+	b = append(b, name...)
+	b = append(b, ": "...)
+	b = append(b, value...)
+	return append(b, "\r\n"...)
+}
+
+// AppendFields appends the lines of h but for those that drop names, in the order of
+// the names. They must be valid.
+func AppendFields(b []byte, h http.Header, drop func(name string) bool) []byte {
+	var room [32]string
+	for _, name := range Names(room[:0], h) {
+		if drop(name) {
+			continue
+		}
+		for _, v := range h[name] {
+			b = AppendField(b, name, v)
+		}
+	}
+	return b
+}
+
+// Names appends the names of h to room, in order, so that the same header is written
+// the same way each time.
+func Names(room []string, h http.Header) []string {
+	for name := range h {
+		i := len(room)
+		room = append(room, name)
+		for ; i > 0 && name < room[i-1]; i-- {
+			room[i] = room[i-1]
+		}
+		room[i] = name
+	}
+	return room
+}
+
+// AppendLength appends a Content-Length line.
+func AppendLength(b []byte, n int64) []byte {
+	b = append(b, "Content-Length: "...)
+	b = strconv.AppendInt(b, n, 10)
+	return append(b, "\r\n"...)
+}
+
+// AppendStatus appends a status line of HTTP/1.1. Without a reason it is the usual one.
+func AppendStatus(b []byte, status int, reason string) []byte {
+	if status == http.StatusOK && reason == "" {
+		return append(b, "HTTP/1.1 200 OK\r\n"...)
+	}
+	if reason == "" {
+		reason = http.StatusText(status)
+	}
+	b = append(b, "HTTP/1.1 "...)
+	b = strconv.AppendInt(b, int64(status), 10)
+	b = append(b, ' ')
+	b = append(b, reason...)
+	return append(b, "\r\n"...)
+}
+
+// AppendChunkSize appends the line before a chunk of n bytes, n > 0.
+func AppendChunkSize(b []byte, n int) []byte {
+	b = strconv.AppendInt(b, int64(n), 16)
+	return append(b, "\r\n"...)
+}
+
+// AppendLastChunk appends the end of a chunked body with its trailers.
+func AppendLastChunk(b []byte, trailer http.Header) []byte {
+	b = append(b, "0\r\n"...)
+	for name, values := range trailer {
+		for _, v := range values {
+			b = AppendField(b, name, v)
+		}
+	}
+	return append(b, "\r\n"...)
+}
+
+// ValidName reports whether s can be a field name or a method: a token of RFC 9110
+// section 5.6.2.
+func ValidName(s string) bool {
+	for i := range len(s) {
+		if lowerBytes[s[i]] == 0 {
+			return false
+		}
+	}
+	return s != ""
+}
+
+// ValidValue reports whether s can stand in a field: it holds no control character but
+// HTAB.
+func ValidValue(s string) bool {
+	for i := range len(s) {
+		if c := s[i]; c < 0x20 && c != '\t' || c == 0x7f {
+			return false
+		}
+	}
+	return true
+}

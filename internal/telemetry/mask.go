@@ -1,0 +1,87 @@
+package telemetry
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"strings"
+	"sync/atomic"
+)
+
+// A Mask is a list of words that a log must not hold, and what to write instead. It
+// may be changed while loggers use it. The zero Mask has no words.
+type Mask struct{ words atomic.Pointer[strings.Replacer] }
+
+// Set replaces the words: each is followed by what to write instead, as
+// [strings.NewReplacer] takes them.
+func (m *Mask) Set(words []string) {
+	if len(words) == 0 {
+		m.words.Store(nil)
+		return
+	}
+	m.words.Store(strings.NewReplacer(words...))
+}
+
+// Handler returns a handler that passes records on to next, in which no message, no
+// text and no error holds a word of m.
+func (m *Mask) Handler(next slog.Handler) slog.Handler { return &masking{m, next} }
+
+type masking struct {
+	mask *Mask
+	next slog.Handler
+}
+
+func (h *masking) Enabled(ctx context.Context, level slog.Level) bool {
+	return h.next.Enabled(ctx, level)
+}
+
+func (h *masking) Handle(ctx context.Context, r slog.Record) error {
+	words := h.mask.words.Load()
+	if words == nil {
+		return h.next.Handle(ctx, r)
+	}
+	out := slog.NewRecord(r.Time, r.Level, words.Replace(r.Message), r.PC)
+	r.Attrs(func(a slog.Attr) bool {
+		out.AddAttrs(masked(words, a))
+		return true
+	})
+	return h.next.Handle(ctx, out)
+}
+
+func (h *masking) WithAttrs(attrs []slog.Attr) slog.Handler {
+	words := h.mask.words.Load()
+	if words != nil {
+		clean := make([]slog.Attr, len(attrs))
+		for i, a := range attrs {
+			clean[i] = masked(words, a)
+		}
+		attrs = clean
+	}
+	return &masking{h.mask, h.next.WithAttrs(attrs)}
+}
+
+func (h *masking) WithGroup(name string) slog.Handler {
+	return &masking{h.mask, h.next.WithGroup(name)}
+}
+
+// masked is a without the words. Numbers, times and the like stay as they are.
+func masked(words *strings.Replacer, a slog.Attr) slog.Attr {
+	v := a.Value.Resolve()
+	switch v.Kind() {
+	case slog.KindString:
+		a.Value = slog.StringValue(words.Replace(v.String()))
+	case slog.KindGroup:
+		group := make([]slog.Attr, len(v.Group()))
+		for i, g := range v.Group() {
+			group[i] = masked(words, g)
+		}
+		a.Value = slog.GroupValue(group...)
+	case slog.KindAny:
+		text := fmt.Sprint(v.Any())
+		if clean := words.Replace(text); clean != text {
+			a.Value = slog.StringValue(clean)
+		}
+	case slog.KindBool, slog.KindDuration, slog.KindFloat64, slog.KindInt64, slog.KindTime, slog.KindUint64, slog.KindLogValuer:
+	}
+	return a
+}
