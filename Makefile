@@ -137,6 +137,7 @@ bars: ## check what docs/BARS.md promises, and print the figures
 .PHONY: nightly
 nightly: ## everything, long: race detector, a minute for each fuzz target, soak, slow attacks, long tests
 	AIRSIDE_NIGHTLY=1 $(MAKE) race TESTFLAGS='-timeout 60m -count=1'
+	go test -tags $(TAGS) -count=1 -timeout 90m -v -run Mutations ./test/smuggle -mutations 1000000 -seed $$(date +%Y%m%d)
 	$(MAKE) fuzz FUZZTIME=60s
 	$(MAKE) soak
 	$(MAKE) slow

@@ -16,7 +16,7 @@ var homes = []struct {
 	{"github.com/spf13/cobra", []string{"cmd"}},
 	{"go.yaml.in/yaml/v4", []string{"internal/config", "docs"}},
 	{"github.com/fsnotify/fsnotify", []string{"internal/watch"}},
-	{"golang.org/x/sys", []string{"bench/..."}},
+	{"golang.org/x/sys", []string{"bench/...", "internal/edge"}},
 }
 
 // tests lists the modules that only tests use, and airsidetest.

@@ -67,6 +67,7 @@ func (p *program) run(ctx context.Context, o runOptions) error {
 	if err != nil {
 		return err
 	}
+	tuneCollector()
 	r := &runner{hup: make(chan os.Signal, 1), program: p, options: o, changed: make(chan struct{}, 1)}
 	if r.output, err = telemetry.Open(p.Err, p.logFormat(c), logLevel(c), p.Colour); err != nil {
 		return err

@@ -30,7 +30,7 @@ type gateway struct {
 func newGateway(log *slog.Logger) *gateway {
 	g := &gateway{log: log, kept: map[string]*kept{}}
 	g.none, _ = route.New(nil) // nothing can be wrong with nothing
-	g.live.Store(&generation{g: g, table: g.none})
+	g.live.Store((&generation{g: g, table: g.none}).open())
 	g.drain.Add(1) // for this first generation
 	return g
 }
@@ -38,7 +38,7 @@ func newGateway(log *slog.Logger) *gateway {
 // Handle finds the route of x and follows it.
 func (g *gateway) Handle(x *airside.Exchange) (*http.Response, error) {
 	gen := g.acquire()
-	x.OnDone(func(airside.Outcome) { gen.release() })
+	x.OnDone(gen.done)
 	entry, result, err := gen.table.Match(x)
 	if err != nil {
 		return nil, err
@@ -78,7 +78,7 @@ func (g *gateway) swap(next *generation) {
 // close retires the live generation for good and waits until all are closed, but not
 // beyond the end of ctx. Exchanges that come even now find no route.
 func (g *gateway) close(ctx context.Context) error {
-	g.live.Swap(&generation{g: g, table: g.none}).retire()
+	g.live.Swap((&generation{g: g, table: g.none}).open()).retire()
 	done := make(chan struct{})
 	go func() {
 		defer close(done)

@@ -20,7 +20,8 @@ type generation struct {
 	config  *config.Config
 	closers []func() error
 	keys    []string
-	users   atomic.Int64 // exchanges under way; far below zero once retired
+	users   atomic.Int64          // exchanges under way; far below zero once retired
+	done    func(airside.Outcome) // release, for the end of an exchange
 }
 
 // retired is added to users when a generation leaves: no number of exchanges brings
@@ -32,13 +33,19 @@ const retired = math.MinInt64 / 2
 func newGeneration(g *gateway, c *config.Config) (*generation, error) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	gen := &generation{g: g, config: c}
+	gen := (&generation{g: g, config: c}).open()
 	g.drain.Add(1)
 	if err := newBuilder(gen, c).build(); err != nil {
 		gen.close()
 		return nil, err
 	}
 	return gen, nil
+}
+
+// open makes gen ready for exchanges.
+func (gen *generation) open() *generation {
+	gen.done = func(airside.Outcome) { gen.release() }
+	return gen
 }
 
 func (gen *generation) release() {

@@ -38,8 +38,8 @@ func TestParametersOfTheRoute(t *testing.T) {
   - { path: "/a/{id}", use: [{ rewrite: { path: "/b/{id}" } }], to: http://127.0.0.1:1 }
   - { path: "/c/{id}/*", use: [{ rewrite: { path: "/b/{id}/{case}", query: { set: { a: "{id}", b: "{who}" } } } }], to: http://127.0.0.1:1 }
 `, []string{
-			"airside.yaml:3:50: path: the path of the route /c/{id}/* (at 3:5) has no {case}",
-			"airside.yaml:3:93: query.set.b: the path of the route /c/{id}/* (at 3:5) has no {who}",
+			"airside.yaml:3:51: path: the path of the route /c/{id}/* (at 3:5) has no {case}",
+			"airside.yaml:3:99: query.set.b: the path of the route /c/{id}/* (at 3:5) has no {who}",
 		}},
 		{"with a name, on several routes", `policies:
   to-b:

@@ -27,24 +27,46 @@ import (
 //
 // vouched reports whether there is a header that [StripForwarded] would remove:
 // without one, as from most clients, that need not be called.
-func Headers(h http.Header) (vouched bool, err error) {
+func Headers(h http.Header) (found Found, err error) {
 	var wrong string // the least name, so that the answer is the same each time
 	for name, lines := range h {
-		well := wellSpelled(name)
-		if well && forwarded(name) {
-			vouched = true
+		bad := len(lines) > 1 && singleton(name)
+		switch {
+		case harmless(name):
+		case wellSpelled(name):
+			found.Vouched = found.Vouched || forwarded(name)
+			found.HopByHop = found.HopByHop || hopByHop(name)
+		default:
+			bad = bad || alias(name)
 		}
-		if (len(lines) > 1 && singleton(name) || !well && alias(name)) && (wrong == "" || name < wrong) {
+		if bad && (wrong == "" || name < wrong) {
 			wrong = name
 		}
 	}
 	if wrong != "" {
-		return vouched, wrongHeader(wrong)
+		return found, wrongHeader(wrong)
 	}
 	if cookies := h["Cookie"]; len(cookies) > 1 {
 		h["Cookie"] = []string{strings.Join(cookies, "; ")}
 	}
-	return vouched, nil
+	return found, nil
+}
+
+// Found is what [Headers] has come by, so that nobody need look for what is not there.
+type Found struct {
+	Vouched  bool // headers that [StripForwarded] would remove
+	HopByHop bool // headers that [StripHopByHop] would remove
+}
+
+// harmless reports whether name is one of those that most requests have, which mean
+// nothing to a proxy. It only saves time.
+func harmless(name string) bool {
+	switch name {
+	case "Accept", "Accept-Encoding", "Accept-Language", "Authorization", "Cache-Control", "Content-Length", "Content-Type",
+		"Cookie", "Mcp-Session-Id", "Origin", "Referer", "Traceparent", "Tracestate", "User-Agent", "X-Api-Key", "X-Request-Id":
+		return true
+	}
+	return false
 }
 
 // wrongHeader phrases why Headers refuses name.

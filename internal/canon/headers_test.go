@@ -136,11 +136,11 @@ func TestVouchedHeaders(t *testing.T) {
 				t.Errorf("Connection: %s is accepted", sent)
 			}
 			h = http.Header{http.CanonicalHeaderKey(sent): {"evil"}}
-			vouched, err := Headers(h)
+			found, err := Headers(h)
 			if err == nil && http.CanonicalHeaderKey(sent) != name {
 				t.Errorf("Headers accepts %s, an alias of %s", sent, name)
 			}
-			if err == nil && !vouched {
+			if err == nil && !found.Vouched {
 				t.Errorf("Headers does not see that %s is to be removed", sent)
 			}
 		}
@@ -194,14 +194,14 @@ func TestBeginningsAreSorted(t *testing.T) {
 func checkHeaders(t failer, h http.Header) {
 	t.Helper()
 	sent := h.Clone()
-	seen, err := Headers(h)
+	found, err := Headers(h)
 	if err != nil {
 		return
 	}
 	if _, err := StripHopByHop(h); err != nil {
 		return
 	}
-	if n := len(h); !seen {
+	if n := len(h); !found.Vouched {
 		if StripForwarded(h); len(h) != n {
 			t.Fatalf("Headers did not see what StripForwarded removes of %q", sent)
 		}
@@ -305,8 +305,8 @@ func BenchmarkHeaders(b *testing.B) {
 	b.ReportAllocs()
 	for b.Loop() {
 		h["Connection"] = connection
-		if vouched, err := Headers(h); vouched || err != nil {
-			b.Fatal(vouched, err)
+		if found, err := Headers(h); found != (Found{}) || err != nil {
+			b.Fatal(found, err)
 		}
 		_, _ = StripHopByHop(h)
 	}

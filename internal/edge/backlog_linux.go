@@ -38,7 +38,7 @@ func waiting(c syscall.Conn) bool {
 		p := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}} //nolint:gosec // a descriptor is a small number
 		for {
 			var err error
-			if n, err = unix.Poll(p, 0); err != unix.EINTR { //nolint:errorlint // a bare number
+			if n, err = unix.Poll(p, 0); err != unix.EINTR {
 				return
 			}
 		}
@@ -49,6 +49,6 @@ func waiting(c syscall.Conn) bool {
 // control calls f with the descriptor of c, unless c is closed.
 func control(c syscall.Conn, f func(fd int)) {
 	if rc, err := c.SyscallConn(); err == nil {
-		_ = rc.Control(func(fd uintptr) { f(int(fd)) }) //nolint:gosec // a descriptor is a small number
+		_ = rc.Control(func(fd uintptr) { f(int(fd)) })
 	}
 }

@@ -173,7 +173,7 @@ func (f *front) version(c net.Conn) (int, net.Conn, error) {
 // guard has c watched for floods.
 func (f *front) guard(c net.Conn, accepted time.Time) net.Conn {
 	limits := h2.Limits{Head: f.limits.Headers, Time: f.limits.HeaderTimeout}
-	return h2.Guard(c, accepted, limits, func(b *h2.Breach) {
+	return h2.Guard(c, accepted, limits, func(b h2.Breach) {
 		f.count()
 		f.log.LogAttrs(context.Background(), slog.LevelDebug, "a connection was cut off", slog.String("client", c.RemoteAddr().String()), slog.Any("err", b))
 	})

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"log/slog"
 	"net/http"
+	"net/netip"
 	"runtime/debug"
 	"strings"
 	"time"
@@ -99,6 +100,7 @@ func (e *exchange) panicked(p any) error {
 // An answerer is the writer of our own engine, which takes the head of an answer as it
 // is, and bounds the time of its writes itself.
 type answerer interface {
+	Peer() (addr netip.Addr, text string) // of the connection
 	Answer(a *h1.Answer)
 	Trailers(t http.Header)
 }
@@ -114,7 +116,8 @@ type exchange struct {
 	base      context.Context   // of the request as it came: ends when the client leaves
 	x         *airside.Exchange // own
 	own       airside.Exchange
-	body      *body // of client, or nil
+	values    [4]string // the values of headers that the gateway sets
+	body      *body     // of client, or nil
 	client    body
 	out       writer
 	answered  h1.Answer

@@ -29,10 +29,10 @@ func (e *exchange) admit() error {
 	r, x := e.x.Request, e.x
 	e.method, e.host = r.Method, r.Host
 	e.path, _, _ = strings.Cut(r.RequestURI, "?") // as it came, until it is canonical
-	peer := peerAddr(r.RemoteAddr)
+	peer, addr := e.peer()
 	trusted := e.listener.trusts(peer)
 	x.ID = e.identify(trusted)
-	x.Client = airside.Client{Addr: peer.String(), Scheme: "http"}
+	x.Client = airside.Client{Addr: addr, Scheme: "http"}
 	if r.TLS != nil {
 		x.Client.Scheme = "https"
 	}
@@ -46,25 +46,37 @@ func (e *exchange) admit() error {
 	if err := e.target(); err != nil {
 		return err
 	}
-	vouched, err := canon.Headers(r.Header)
+	found, err := canon.Headers(r.Header)
 	if err != nil {
 		return err
 	}
 	if err := checkTrailers(r); err != nil {
 		return err
 	}
-	upgrade, err := canon.StripHopByHop(r.Header)
-	if err != nil {
-		return err
+	upgrade := ""
+	if found.HopByHop {
+		if upgrade, err = canon.StripHopByHop(r.Header); err != nil {
+			return err
+		}
 	}
-	if err := e.forwarded(peer, trusted, vouched); err != nil {
+	if err := e.forwarded(peer, addr, trusted, found.Vouched); err != nil {
 		return err
 	}
 	if upgrade != "" && r.ProtoMajor == 1 && e.body == nil { // a body and what follows an upgrade cannot be told apart on a connection that is handed over
 		r.Header.Set("Upgrade", upgrade)
 	}
-	r.Header.Set(requestID, x.ID)
+	e.values[3] = x.ID
+	r.Header[requestID] = e.values[3:4:4]
 	return nil
+}
+
+// peer is the address of the other end of the connection, and as it is written.
+func (e *exchange) peer() (netip.Addr, string) {
+	if e.fast != nil {
+		return e.fast.Peer()
+	}
+	a := peerAddr(e.x.Request.RemoteAddr)
+	return a, a.String()
 }
 
 // checkMethod refuses methods that have no canonical form, and those that are not for
@@ -143,7 +155,10 @@ func (e *exchange) target() error {
 		return err
 	}
 	r.Host = host
-	r.URL = &url.URL{Path: path, RawPath: raw, RawQuery: query, ForceQuery: hasQuery && query == ""}
+	if r.URL == nil {
+		r.URL = new(url.URL)
+	}
+	*r.URL = url.URL{Path: path, RawPath: raw, RawQuery: query, ForceQuery: hasQuery && query == ""}
 	if r.URL.EscapedPath() != raw && raw != "" {
 		return airside.Errorf(airside.Invalid, "the path has no canonical form")
 	}
@@ -177,9 +192,9 @@ func sameHost(serverName, authority string) bool {
 
 // forwarded finds the client's address, and replaces whatever forwarding headers
 // came, if any did, by the gateway's own. Those of a trusted proxy are believed.
-func (e *exchange) forwarded(peer netip.Addr, trusted, vouched bool) error {
+func (e *exchange) forwarded(peer netip.Addr, addr string, trusted, vouched bool) error {
 	r := e.x.Request
-	chain, host := peer.String(), r.Host
+	chain, host := addr, r.Host
 	if trusted {
 		client, err := canon.Client(peer, r.Header, e.listener.Trust)
 		if err != nil {
@@ -199,7 +214,8 @@ func (e *exchange) forwarded(peer netip.Addr, trusted, vouched bool) error {
 	if vouched {
 		canon.StripForwarded(r.Header)
 	}
-	own := [...]string{chain, e.x.Client.Scheme, host} // no alias is left that would have to go
+	own := &e.values // no alias is left that would have to go
+	own[0], own[1], own[2] = chain, e.x.Client.Scheme, host
 	r.Header["X-Forwarded-For"], r.Header["X-Forwarded-Proto"], r.Header["X-Forwarded-Host"] = own[0:1:1], own[1:2:2], own[2:3:3]
 	return nil
 }

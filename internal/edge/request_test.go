@@ -23,9 +23,16 @@ func TestMethods(t *testing.T) {
 			method string
 			status int
 		}{
-			{"GET", 200}, {"PATCH", 200}, {"QUERY", 200}, {"PROPFIND", 200}, {"x-own", 200},
-			{"get", 400}, {"Post", 400}, {"trace", 400},
-			{"TRACE", 405}, {"CONNECT", 405},
+			{"GET", 200},
+			{"PATCH", 200},
+			{"QUERY", 200},
+			{"PROPFIND", 200},
+			{"x-own", 200},
+			{"get", 400},
+			{"Post", 400},
+			{"trace", 400},
+			{"TRACE", 405},
+			{"CONNECT", 405},
 		} {
 			resp, b := raw(t, addr, tt.method+" /a HTTP/1.1\r\nHost: h\r\n\r\n")
 			if resp.StatusCode != tt.status {

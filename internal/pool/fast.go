@@ -293,6 +293,14 @@ func (a *answer) Read(p []byte) (int, error) {
 	return n, a.err
 }
 
+// Buffered is how much can be read without waiting.
+func (a *answer) Buffered() int {
+	if b, ok := a.body.(interface{ Buffered() int }); ok && a.err == nil {
+		return b.Buffered()
+	}
+	return 0
+}
+
 // WriteTo writes what the agent sends to w, as it comes. Its errors are those of w, or
 // an [airside.Error].
 func (a *answer) WriteTo(w io.Writer) (int64, error) {
@@ -340,7 +348,7 @@ func (a *answer) Close() error {
 	}
 	a.try = nil
 	if a.err == nil {
-		a.err = errClosed
+		a.err = closedAnswer()
 	}
 	_ = a.body.Close() // if it was cut, that was on purpose
 	t.end()

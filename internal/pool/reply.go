@@ -51,14 +51,14 @@ func dropTrailers(h http.Header) {
 	}
 }
 
-// errClosed is what reading an answer ends with after it was closed.
-var errClosed = airside.Errorf(airside.Internal, "").Because(errOver)
+// closedAnswer is what reading an answer ends with after it was closed.
+func closedAnswer() error { return airside.Errorf(airside.Internal, "").Because(errOver) }
 
 // Close gives the answer up if it has not ended. What is left of a short one is
 // read by net/http, for the sake of the connection.
 func (b *reply) Close() error {
 	if b.err == nil {
-		b.err = errClosed
+		b.err = closedAnswer()
 		if n := b.resp.ContentLength; n < 0 || n > drainable || b.resp.ProtoMajor != 1 {
 			b.try.end()
 		}

@@ -59,8 +59,15 @@ func TestAlias(t *testing.T) {
 		a, b string
 		want bool
 	}{
-		{"X-User", "x_user", true}, {"X-User", "X.uSER", true}, {"X~User", "X!User", true}, {"X-User", "X-User", true}, {"", "", true},
-		{"X-User", "XxUser", false}, {"X-User", "X0User", false}, {"X-User", "X-Use", false}, {"X-User1", "X-User2", false},
+		{"X-User", "x_user", true},
+		{"X-User", "X.uSER", true},
+		{"X~User", "X!User", true},
+		{"X-User", "X-User", true},
+		{"", "", true},
+		{"X-User", "XxUser", false},
+		{"X-User", "X0User", false},
+		{"X-User", "X-Use", false},
+		{"X-User1", "X-User2", false},
 	} {
 		if got := Alias(tt.a, tt.b); got != tt.want {
 			t.Errorf("Alias(%q, %q) is %v", tt.a, tt.b, got)

@@ -25,14 +25,22 @@ type deviation struct {
 }
 
 var deviations = []deviation{
-	{"http2/3.5", "Sends invalid connection preface", true, false,
-		"The address serves HTTP/1.1 too, and what is no preface is a bad request of that: it is answered by 400 before the connection is closed."},
-	{"http2/6.5.3", "Sends multiple values of SETTINGS_INITIAL_WINDOW_SIZE", true, true,
-		"net/http closes a connection on which one SETTINGS names a setting twice, as a defence (RFC 9113 section 10.5). No client does."},
-	{"http2/8.1.2.2", "Sends a HEADERS frame that contains the connection-specific header field", true, true,
-		"A malformed request may be answered before its stream is reset (RFC 9113 section 8.1.1): it is, by 400, which tells its sender more."},
-	{"http2/8.1.2.2", "Sends a HEADERS frame that contains the TE header field with any value other than \"trailers\"", true, true,
-		"As above: answered by 400."},
+	{
+		"http2/3.5", "Sends invalid connection preface", true, false,
+		"The address serves HTTP/1.1 too, and what is no preface is a bad request of that: it is answered by 400 before the connection is closed.",
+	},
+	{
+		"http2/6.5.3", "Sends multiple values of SETTINGS_INITIAL_WINDOW_SIZE", true, true,
+		"net/http closes a connection on which one SETTINGS names a setting twice, as a defence (RFC 9113 section 10.5). No client does.",
+	},
+	{
+		"http2/8.1.2.2", "Sends a HEADERS frame that contains the connection-specific header field", true, true,
+		"A malformed request may be answered before its stream is reset (RFC 9113 section 8.1.1): it is, by 400, which tells its sender more.",
+	},
+	{
+		"http2/8.1.2.2", "Sends a HEADERS frame that contains the TE header field with any value other than \"trailers\"", true, true,
+		"As above: answered by 400.",
+	},
 }
 
 // cases is how many h2spec 2.2.1 has, strict ones included.

@@ -92,12 +92,18 @@ func (l *ledger) strays() []string {
 }
 
 func newAgent(t *testing.T) *agent {
+	a := newSilent(t)
+	a.accept(a.serve)
+	return a
+}
+
+// newSilent returns an agent that accepts nobody yet.
+func newSilent(t *testing.T) *agent {
 	ln, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	a := &agent{ledger: ledger{pages: map[string]*page{}}, address: "http://" + ln.Addr().String(), ln: ln, conns: map[net.Conn]bool{}}
-	a.accept(a.serve)
+	a := &agent{pages: map[string]*page{}, address: "http://" + ln.Addr().String(), ln: ln, conns: map[net.Conn]bool{}}
 	t.Cleanup(a.close)
 	return a
 }

@@ -27,13 +27,8 @@ type scripted struct {
 }
 
 func newScripted(t *testing.T) *scripted {
-	ln, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	s := &scripted{agent: &agent{ledger: ledger{pages: map[string]*page{}}, address: "http://" + ln.Addr().String(), ln: ln, conns: map[net.Conn]bool{}}}
+	s := &scripted{agent: newSilent(t)}
 	s.accept(s.serve)
-	t.Cleanup(s.close)
 	return s
 }
 

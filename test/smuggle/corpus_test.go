@@ -63,7 +63,8 @@ type attack struct {
 //	none                       the connection is closed without an answer, or with one for
 //	                           nobody (499): the client has said that it sends no more
 //
-// Several statuses are separated by "|"; "none" may be one of them.
+// Several statuses are separated by "|". A strict engine gives the first, which is the
+// documented one; others may give another of them. With "none" among them each may.
 //
 // That of an answer is what the client gets of it: a status and the body in quotes, of
 // which 502 needs none, or "cut".
@@ -73,6 +74,17 @@ type outcome struct {
 	method, target string
 	body           string
 	anyBody        bool
+}
+
+// allows reports whether an answer may have the status.
+func (o *outcome) allows(status int, strict bool) bool {
+	switch {
+	case slices.Contains(o.statuses, 0):
+		return status == 499 || slices.Contains(o.statuses, status)
+	case strict:
+		return status == o.statuses[0]
+	}
+	return slices.Contains(o.statuses, status)
 }
 
 func (o *outcome) String() string {

@@ -19,6 +19,7 @@ import (
 type reader struct {
 	r         *bufio.Reader
 	canonical bool
+	agents    bool           // it reads what agents may answer: without a reason, and up to the end of the connection
 	before    func(*message) // called when the head of a request has been read, if set
 }
 
@@ -127,7 +128,8 @@ func (r *reader) inside() (string, error) {
 // request reads a request. It is io.EOF that there is none.
 func (r *reader) request() (*message, error) {
 	s, err := r.line()
-	for ; err == nil && s == "" && !r.canonical; s, err = r.line() {
+	for err == nil && s == "" && !r.canonical {
+		s, err = r.line()
 	}
 	if err != nil {
 		return nil, err
@@ -385,10 +387,19 @@ func wrongHost(m *message) string {
 	if i := strings.IndexAny(rest, "/?"); i >= 0 {
 		rest = rest[:i]
 	}
-	if !strings.EqualFold(scheme, "http") && !strings.EqualFold(scheme, "https") || !strings.EqualFold(rest, hosts[0]) {
+	if !strings.EqualFold(scheme, "http") && !strings.EqualFold(scheme, "https") || !strings.EqualFold(plain(rest), plain(hosts[0])) {
 		return fmt.Sprintf("the target %q for the host %q", m.target, hosts[0])
 	}
 	return ""
+}
+
+// plain is an authority without the dot that stands for the root.
+func plain(authority string) string {
+	host, port, found := strings.Cut(authority, ":")
+	if host = strings.TrimSuffix(host, "."); found {
+		host += ":" + port
+	}
+	return host
 }
 
 // authority reports whether s is a host name or address, and perhaps a port.
@@ -511,7 +522,7 @@ func (r *reader) answerHead() (*message, error) {
 	}
 	version, rest, _ := strings.Cut(s, " ")
 	status, _, ok := strings.Cut(rest, " ")
-	if version != "HTTP/1.1" && version != "HTTP/1.0" || !ok || len(status) != 3 || !digits(status) || status[0] == '0' {
+	if version != "HTTP/1.1" && version != "HTTP/1.0" || !ok && !r.agents || len(status) != 3 || !digits(status) || status[0] == '0' {
 		return nil, dirty("the status line %q", s)
 	}
 	m := &message{version: version}
@@ -539,6 +550,7 @@ func (r *reader) answerBody(m *message, method string) error {
 	if len(m.values("content-length"))+len(m.values("transfer-encoding")) > 0 {
 		return r.content(m, true)
 	}
+	m.last = m.last || r.agents
 	if !m.last {
 		return dirty("an answer without a length on a connection that goes on")
 	}

@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/netip"
 	"os"
 	"sync"
 	"sync/atomic"
@@ -28,6 +29,8 @@ type conn struct {
 	sock   *http1.Socket
 	step   func(uintptr) bool
 	remote string
+	peer   netip.Addr // of remote
+	addr   string     // peer as text
 	tls    *tls.ConnectionState
 
 	in      http1.Buffer
@@ -67,6 +70,11 @@ func newConn(s *Server, nc net.Conn) *conn {
 	}
 	c.sock = http1.NewSocket(c.bare)
 	c.step = c.sock.Step(c.advance)
+	c.peer = netip.IPv4Unspecified()
+	if ap, err := netip.ParseAddrPort(c.remote); err == nil {
+		c.peer = ap.Addr().Unmap().WithZone("")
+	}
+	c.addr = c.peer.String()
 	return c
 }
 

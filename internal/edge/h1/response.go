@@ -7,6 +7,7 @@ import (
 	"maps"
 	"net"
 	"net/http"
+	"net/netip"
 	"slices"
 	"strconv"
 	"strings"
@@ -61,12 +62,7 @@ const (
 )
 
 func (w *response) reset(x *exchange) {
-	h := w.header
-	if h == nil {
-		h = make(http.Header, 16)
-	}
-	clear(h)
-	w.x, w.header, w.status = x, h, 0
+	w.x, w.status = x, 0 // forget has seen to the header
 	w.block, w.out = nil, nil
 	w.left, w.sized, w.coded, w.bodied, w.close, w.done, w.moved, w.err, w.written = 0, false, false, false, false, false, false, nil, 0
 	w.trailers = nil
@@ -81,7 +77,12 @@ func (w *response) forget() {
 }
 
 // Header returns the header, to be filled before the head is written.
-func (w *response) Header() http.Header { return w.header }
+func (w *response) Header() http.Header {
+	if w.header == nil {
+		w.header = http.Header{}
+	}
+	return w.header
+}
 
 // room makes sure that there is a buffer.
 func (w *response) room() {
@@ -487,6 +488,9 @@ func (w *response) setDeadline(t time.Time, set func(net.Conn, time.Time) error)
 	}
 	return set(c.nc, t)
 }
+
+// Peer is the address of the client's end of the connection, and as it is written.
+func (w *response) Peer() (addr netip.Addr, text string) { return w.x.conn.peer, w.x.conn.addr }
 
 // EnableFullDuplex does nothing: it is.
 func (*response) EnableFullDuplex() error { return nil }

@@ -34,18 +34,16 @@ type Limits struct {
 	Time time.Duration
 }
 
-// A Breach is why a connection was closed.
-type Breach struct {
-	Reason string // for the client too
-}
+// A Breach is why a connection was closed, for the client too.
+type Breach string
 
-func (b *Breach) Error() string { return "h2: " + b.Reason }
+func (b Breach) Error() string { return "h2: " + string(b) }
 
 // What ends a connection, beside a flood of a certain frame.
-var (
-	errBegin = &Breach{"the connection did not begin in time"}
-	errSlow  = &Breach{"a frame or the head of a request took too long"}
-	errLarge = &Breach{"the head of a request is too large"}
+const (
+	errBegin Breach = "the connection did not begin in time"
+	errSlow  Breach = "a frame or the head of a request took too long"
+	errLarge Breach = "the head of a request is too large"
 )
 
 // bufferSize holds what is read ahead: the server reads each frame by two reads.
@@ -55,11 +53,13 @@ const bufferSize = 2 << 10
 // HPACK and the blocks' own needs.
 const slack = 4 << 10
 
-// farewell is how long a GOAWAY may take to be written, since a client that floods us
-// may well not read, and how long the client has to read it before the connection is
-// closed: what closes a connection on which bytes arrive is a reset, and that may
-// overtake what was sent.
+// farewell is how long a GOAWAY may take to be written: a client that floods us may
+// well not read.
 const farewell = 250 * time.Millisecond
+
+// linger is how long the client then has to read it: what closes a connection on which
+// bytes arrive is a reset, and that may overtake what was sent.
+const linger = time.Second
 
 // A Conn is a connection of an HTTP/2 client, guarded. Read is for one goroutine at a
 // time, as net/http uses it; deadlines of reading are its own and cannot be set.
@@ -67,7 +67,7 @@ type Conn struct {
 	net.Conn
 
 	limits Limits
-	report func(*Breach)
+	report func(Breach)
 	budget *budget
 
 	// The reader's.
@@ -85,7 +85,9 @@ type Conn struct {
 	mu   sync.Mutex // of writing, but for the deadline
 	out  walker
 	held held
-	gone bool // we have said goodbye
+	last []byte        // a GOAWAY that is to be written as soon as no frame is under way
+	said chan struct{} // closed when it was written, or cannot be
+	gone bool          // nothing can be written any more
 
 	deadlines sync.Mutex
 	leaving   bool // the deadline of writing is ours, and so is the end
@@ -106,8 +108,8 @@ func (s *secure) ConnectionState() tls.ConnectionState { return s.state }
 // [tls.Conn], its handshake must be complete. The first frame must have come within
 // l.Time of accepted. report is called at most once, if the connection is closed for
 // a breach.
-func Guard(c net.Conn, accepted time.Time, l Limits, report func(*Breach)) net.Conn {
-	g := &Conn{Conn: c, limits: l, report: report, budget: newBudget(), since: accepted, in: walker{skip: uint32(prefaceSize)}}
+func Guard(c net.Conn, accepted time.Time, l Limits, report func(Breach)) net.Conn {
+	g := &Conn{Conn: c, limits: l, report: report, budget: newBudget(), since: accepted, said: make(chan struct{}), in: walker{skip: uint32(prefaceSize)}}
 	if t, ok := c.(*tls.Conn); ok {
 		return &secure{Conn: g, state: t.ConnectionState()}
 	}
@@ -151,7 +153,7 @@ func (c *Conn) Reached() { c.budget.earn(earnReached) }
 // Answered notes that a request was answered, not given up by its client.
 func (c *Conn) Answered() { c.budget.earn(earnAnswered) }
 
-// Read reads what the client sends. Its error is a *Breach if the client was cut off.
+// Read reads what the client sends. Its error is a [Breach] if the client was cut off.
 func (c *Conn) Read(p []byte) (int, error) {
 	if len(c.ahead) == 0 {
 		if c.failed != nil {
@@ -176,7 +178,7 @@ func (c *Conn) Read(p []byte) (int, error) {
 func (c *Conn) fetch(p []byte) (int, error) {
 	c.arm()
 	n, err := c.Conn.Read(p)
-	if b := c.scan(p[:n]); b != nil {
+	if b := c.scan(p[:n]); b != "" {
 		return 0, c.cut(b)
 	}
 	if err == nil {
@@ -209,13 +211,13 @@ func (c *Conn) arm() {
 }
 
 // scan follows the frames in p.
-func (c *Conn) scan(p []byte) *Breach {
+func (c *Conn) scan(p []byte) Breach {
 	for len(p) > 0 || c.in.open {
 		var s step
 		p, s = c.in.next(p)
 		switch s {
 		case begun:
-			if b := c.admit(&c.in.frame); b != nil {
+			if b := c.admit(&c.in.frame); b != "" {
 				return b
 			}
 		case ended:
@@ -225,11 +227,11 @@ func (c *Conn) scan(p []byte) *Breach {
 			}
 		case inside:
 			c.pause()
-			return nil
+			return ""
 		}
 	}
 	c.pause()
-	return nil
+	return ""
 }
 
 // pause notes since when what is under way is awaited: whatever is not DATA. How long
@@ -242,7 +244,7 @@ func (c *Conn) pause() {
 }
 
 // admit charges a frame of the client.
-func (c *Conn) admit(f *frame) *Breach {
+func (c *Conn) admit(f *frame) Breach {
 	switch f.typ {
 	case frameHeaders:
 		c.top = max(c.top, f.stream)
@@ -259,26 +261,20 @@ func (c *Conn) admit(f *frame) *Breach {
 		c.budget.earn(earned)
 	}
 	if !c.budget.spend(spent) { // asked of free ones too: the client may have provoked what was charged meanwhile
-		return &Breach{"too many frames that ask for nothing; the last was " + f.name()}
+		return Breach("too many frames that ask for nothing; the last was " + f.name())
 	}
-	return nil
+	return ""
 }
 
 // cut says goodbye, if the client listens, and has the connection closed soon. Nothing
 // more is read from it.
-func (c *Conn) cut(b *Breach) error {
+func (c *Conn) cut(b Breach) error {
 	c.failed = b
 	c.deadlines.Lock()
 	c.leaving = true
 	_ = c.Conn.SetWriteDeadline(time.Now().Add(farewell)) // also for a write that is under way
 	c.deadlines.Unlock()
-	c.mu.Lock()
-	c.gone = true
-	c.held.drop()
-	if !c.out.partial() {
-		_, _ = c.Conn.Write(goAway(c.top, b.Reason)) // of a client that does not listen nothing is expected
-	}
-	c.mu.Unlock()
+	c.part(b)
 	below := c.Conn
 	if t, ok := below.(*tls.Conn); ok {
 		below = t.NetConn() // without the goodbye of TLS, which could take seconds
@@ -286,7 +282,7 @@ func (c *Conn) cut(b *Breach) error {
 	if half, ok := below.(interface{ CloseWrite() error }); ok {
 		_ = half.CloseWrite()
 	}
-	time.AfterFunc(farewell, func() { _ = below.Close() })
+	time.AfterFunc(linger, func() { _ = below.Close() })
 	if c.report != nil {
 		c.report(b)
 	}
@@ -305,16 +301,16 @@ func (c *Conn) Close() error {
 	err := c.Conn.Close() // which ends a write that is under way
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.gone = true
-	c.held.drop()
+	c.end()
 	return err
 }
 
 // goAway is a GOAWAY frame with ENHANCE_YOUR_CALM.
 func goAway(last uint32, reason string) []byte {
-	n := 8 + len(reason)
+	n := uint32(8 + len(reason)) //nolint:gosec // a line
 	f := make([]byte, 0, headSize+n)
-	f = append(f, byte(n>>16), byte(n>>8), byte(n), frameGoAway, 0, 0, 0, 0, 0)
+	f = binary.BigEndian.AppendUint32(f, n<<8|frameGoAway)
+	f = append(f, 0, 0, 0, 0, 0) // no flags, stream 0
 	f = binary.BigEndian.AppendUint32(f, last)
 	f = binary.BigEndian.AppendUint32(f, codeCalm)
 	return append(f, reason...)

@@ -5,8 +5,10 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
+	"fmt"
 	"io"
 	"net"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -56,10 +58,10 @@ func (*wire) SetWriteDeadline(time.Time) error { return nil }
 var ample = Limits{Head: 32 << 10, Time: time.Minute}
 
 // guardOf returns a guard before a client that says in.
-func guardOf(in io.Reader) (*Conn, *wire, *[]*Breach) {
+func guardOf(in io.Reader) (*Conn, *wire, *[]Breach) {
 	w := &wire{in: in}
-	var bs []*Breach
-	c := Guard(w, time.Now(), ample, func(b *Breach) { bs = append(bs, b) })
+	var bs []Breach
+	c := Guard(w, time.Now(), ample, func(b Breach) { bs = append(bs, b) })
 	return c.(*Conn), w, &bs
 }
 
@@ -262,18 +264,18 @@ func TestFloods(t *testing.T) {
 				if w.over() {
 					t.Error("closed before the client can have read why")
 				}
-				<-time.After(2 * farewell)
-				var b *Breach
+				<-time.After(2 * linger)
+				var b Breach
 				if !errors.As(err, &b) || !w.over() || len(*bs) != 1 || (*bs)[0] != b {
 					t.Fatalf("got %v, closed=%v, reported %v", err, w.over(), *bs)
 				}
 				if least := int64(len(p))*2/5 - 128; got < least {
 					t.Errorf("cut off after %d of %d bytes: too early", got, len(p))
 				}
-				if !strings.HasSuffix(b.Reason, tt.last) {
-					t.Errorf("reason %q does not name %s", b.Reason, tt.last)
+				if !strings.HasSuffix(string(b), tt.last) {
+					t.Errorf("reason %q does not name %s", b, tt.last)
 				}
-				checkGoAway(t, w.out.Bytes(), b.Reason)
+				checkGoAway(t, w.out.Bytes(), string(b))
 				if _, err := c.Read(make([]byte, 1)); err != b {
 					t.Errorf("the next read says %v", err)
 				}
@@ -393,10 +395,14 @@ func TestProvoked(t *testing.T) {
 		{"resets for errors of the client", func(fr *http2.Framer, id uint32) {
 			fr.WriteHeaders(http2.HeadersFrameParam{StreamID: id, EndHeaders: true, BlockFragment: []byte{0x82}})
 		}, func(fr *http2.Framer, id uint32) { fr.WriteRSTStream(id, http2.ErrCodeFlowControl) }, true, true},
-		{"small DATA for closed streams", func(fr *http2.Framer, id uint32) { fr.WriteData(id, false, []byte("x")) },
-			func(fr *http2.Framer, id uint32) { fr.WriteRSTStream(id, http2.ErrCodeStreamClosed) }, false, true},
-		{"answers in crumbs", func(fr *http2.Framer, id uint32) { fr.WriteWindowUpdate(id, 1) },
-			func(fr *http2.Framer, id uint32) { fr.WriteData(id, false, []byte("x")) }, false, true},
+		{
+			"small DATA for closed streams", func(fr *http2.Framer, id uint32) { fr.WriteData(id, false, []byte("x")) },
+			func(fr *http2.Framer, id uint32) { fr.WriteRSTStream(id, http2.ErrCodeStreamClosed) }, false, true,
+		},
+		{
+			"answers in crumbs", func(fr *http2.Framer, id uint32) { fr.WriteWindowUpdate(id, 1) },
+			func(fr *http2.Framer, id uint32) { fr.WriteData(id, false, []byte("x")) }, false, true,
+		},
 		{"answers that are cut because the agent failed", func(fr *http2.Framer, id uint32) {
 			fr.WriteHeaders(http2.HeadersFrameParam{StreamID: id, EndHeaders: true, BlockFragment: []byte{0x82}})
 		}, func(fr *http2.Framer, id uint32) { fr.WriteRSTStream(id, http2.ErrCodeInternal) }, true, false},
@@ -422,7 +428,7 @@ func TestProvoked(t *testing.T) {
 				}()
 				_, err := io.Copy(io.Discard, c)
 				pr.Close()
-				var b *Breach
+				var b Breach
 				if errors.As(err, &b) != tt.breaches {
 					t.Errorf("got %v, want a breach: %v", err, tt.breaches)
 				}
@@ -476,7 +482,7 @@ func TestSlow(t *testing.T) {
 		name string
 		say  []byte
 		drip func(fr *http2.Framer, raw io.Writer, i int) // every ten seconds, of a minute that it has
-		want *Breach
+		want Breach
 	}{
 		{"nothing", nil, nil, errBegin},
 		{"half a preface", []byte(Preface)[:10], nil, errBegin},
@@ -488,14 +494,14 @@ func TestSlow(t *testing.T) {
 		{"half a HEADERS", append(script(every), "\x00\x00\x08\x01\x04\x00\x00\x00\x01head"...), nil, errSlow},
 		{"HEADERS without an end", script(func(fr *http2.Framer) { fr.WriteHeaders(open) }), nil, errSlow},
 		{"slow CONTINUATIONs", script(func(fr *http2.Framer) { fr.WriteHeaders(open) }), func(fr *http2.Framer, _ io.Writer, _ int) { fr.WriteContinuation(1, false, []byte{0x84}) }, errSlow},
-		{"a quiet connection", script(every), nil, nil},
-		{"half a DATA", append(script(func(fr *http2.Framer) { fr.WriteHeaders(whole) }), "\x00\x00\x08\x00\x00\x00\x00\x00\x01data"...), nil, nil},
+		{"a quiet connection", script(every), nil, ""},
+		{"half a DATA", append(script(func(fr *http2.Framer) { fr.WriteHeaders(whole) }), "\x00\x00\x08\x00\x00\x00\x00\x00\x01data"...), nil, ""},
 		{"frames whose pieces overlap", script(func(fr *http2.Framer) { fr.WriteHeaders(whole) }), func(_ *http2.Framer, raw io.Writer, i int) {
 			if i == 0 {
 				io.WriteString(raw, "\x00\x00\x08\x06")
 			}
 			io.WriteString(raw, "\x00\x00\x00\x00\x0012345678"+"\x00\x00\x08\x06")
-		}, nil},
+		}, ""},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) { slow(t, tt.say, tt.drip, tt.want) })
@@ -503,7 +509,7 @@ func TestSlow(t *testing.T) {
 	}
 }
 
-func slow(t *testing.T, say []byte, drip func(*http2.Framer, io.Writer, int), want *Breach) {
+func slow(t *testing.T, say []byte, drip func(*http2.Framer, io.Writer, int), want Breach) {
 	near, far := net.Pipe()
 	c := Guard(near, time.Now(), ample, nil)
 	go io.Copy(io.Discard, far) // the GOAWAY
@@ -525,7 +531,7 @@ func slow(t *testing.T, say []byte, drip func(*http2.Framer, io.Writer, int), wa
 	took := time.Since(start)
 	near.Close()
 	<-over
-	if want == nil {
+	if want == "" {
 		if err != nil || took < 4*time.Minute {
 			t.Errorf("got %v after %s", err, took)
 		}
@@ -563,25 +569,39 @@ func TestLargeHeads(t *testing.T) {
 	}
 }
 
-// No GOAWAY is written into a frame of the server, nor is a client waited for that
-// does not read.
+// No GOAWAY is written into a frame of the server: it waits for its end, but not for
+// ever, nor for a client that does not read.
 func TestFarewell(t *testing.T) {
 	flood := script(func(fr *http2.Framer) {
 		for range 2 * burst {
 			fr.WritePing(false, [8]byte{})
 		}
 	})
-	t.Run("within a frame", func(t *testing.T) {
-		c, w, _ := guardOf(bytes.NewReader(flood))
-		half := []byte("\x00\x00\x08\x00\x00\x00\x00\x00\x01data")
-		c.Write(half)
-		if _, err := io.Copy(io.Discard, c); err == nil {
-			t.Fatal("not cut off")
-		}
-		if got := w.out.Bytes(); !bytes.Equal(got, half) {
-			t.Errorf("wrote %q", got)
-		}
-	})
+	const half, rest = "\x00\x00\x08\x00\x00\x00\x00\x00\x01half", " and "
+	for _, goesOn := range []bool{true, false} {
+		t.Run(fmt.Sprintf("within a frame that goes on: %v", goesOn), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				c, w, _ := guardOf(bytes.NewReader(flood))
+				io.WriteString(c, half)
+				go func() {
+					<-time.After(farewell / 2)
+					if goesOn {
+						io.WriteString(c, rest[:4])
+					}
+				}()
+				if _, err := io.Copy(io.Discard, c); err == nil {
+					t.Fatal("not cut off")
+				}
+				got, whole := bytes.CutPrefix(w.out.Bytes(), []byte(half+rest[:4]))
+				if whole != goesOn || !goesOn && w.out.String() != half {
+					t.Fatalf("wrote %q", w.out.Bytes())
+				}
+				if goesOn {
+					checkGoAway(t, got, "too many frames that ask for nothing; the last was PING")
+				}
+			})
+		})
+	}
 	t.Run("a client that does not read", func(t *testing.T) {
 		near, far := net.Pipe()
 		c := Guard(near, time.Now(), ample, nil)
@@ -602,6 +622,75 @@ func TestFarewell(t *testing.T) {
 			t.Error(err)
 		}
 	})
+}
+
+// TestHeadWaitsForBody shows that the head of an answer and what follows it are one
+// write, that a head alone is not late, and that nothing is lost or out of order.
+func TestHeadWaitsForBody(t *testing.T) {
+	frame := func(write func(fr *http2.Framer)) []byte {
+		var b bytes.Buffer
+		write(http2.NewFramer(&b, nil))
+		return b.Bytes()
+	}
+	head := frame(func(fr *http2.Framer) {
+		fr.WriteHeaders(http2.HeadersFrameParam{StreamID: 1, EndHeaders: true, BlockFragment: []byte{0x88}})
+	})
+	whole := frame(func(fr *http2.Framer) {
+		fr.WriteHeaders(http2.HeadersFrameParam{StreamID: 1, EndHeaders: true, EndStream: true, BlockFragment: []byte{0x88}})
+	})
+	data := frame(func(fr *http2.Framer) { fr.WriteData(1, true, []byte("data")) })
+	large := frame(func(fr *http2.Framer) { fr.WriteData(1, true, make([]byte, 16<<10)) })
+	join := func(ps ...[]byte) []byte { return bytes.Join(ps, nil) }
+	for _, tt := range []struct {
+		name   string
+		writes [][]byte
+		sent   [][]byte
+	}{
+		{"head and body", [][]byte{head, data}, [][]byte{join(head, data)}},
+		{"two heads, then a body", [][]byte{head, head, data}, [][]byte{join(head, head, data)}},
+		{"head and a large body", [][]byte{head, large}, [][]byte{head, large}},
+		{"an answer without a body", [][]byte{whole}, [][]byte{whole}},
+		{"body only", [][]byte{data, data}, [][]byte{data, data}},
+		{"half a head", [][]byte{head[:5], head[5:], data}, [][]byte{head[:5], join(head[5:], data)}},
+		{"more heads than can wait", slices.Repeat([][]byte{head}, heldSize/len(head)+1), [][]byte{bytes.Repeat(head, heldSize/len(head)), head}},
+		{"head alone", [][]byte{head}, [][]byte{head}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := &pieces{}
+				c := Guard(w, time.Now(), ample, nil)
+				for _, p := range tt.writes {
+					if n, err := c.Write(p); n != len(p) || err != nil {
+						t.Fatalf("wrote %d of %d: %v", n, len(p), err)
+					}
+				}
+				<-time.After(headDelay)
+				synctest.Wait()
+				if d := cmp.Diff(tt.sent, w.all); d != "" {
+					t.Errorf("(-want +got):\n%s", d)
+				}
+				c.Write(head)
+				c.Close()
+				<-time.After(headDelay)
+				synctest.Wait()
+				if len(w.all) != len(tt.sent) {
+					t.Error("something was written after the end")
+				}
+			})
+		})
+	}
+}
+
+// pieces keeps what is written to it, by the write.
+type pieces struct {
+	wire
+
+	all [][]byte
+}
+
+func (w *pieces) Write(p []byte) (int, error) {
+	w.all = append(w.all, bytes.Clone(p))
+	return len(p), nil
 }
 
 // Handlers find the guard, and the TLS state if there is one.

@@ -58,13 +58,21 @@ func (c *Conn) Write(p []byte) (int, error) {
 		return 0, net.ErrClosed
 	}
 	c.sent(p)
-	before := c.held.n
-	if c.out.headOnly() && c.held.add(p) {
-		if before == 0 {
-			c.soon()
-		}
+	if c.last == nil && c.out.headOnly() && c.held.add(p) {
+		c.soon()
 		return len(p), nil
 	}
+	n, err := c.write(p)
+	if err != nil {
+		c.end()
+	}
+	c.goodbye()
+	return n, err
+}
+
+// write sends what is held, and p.
+func (c *Conn) write(p []byte) (int, error) {
+	before := c.held.n
 	if before == 0 {
 		return c.Conn.Write(p)
 	}
@@ -77,6 +85,42 @@ func (c *Conn) Write(p []byte) (int, error) {
 		return 0, err
 	}
 	return c.Conn.Write(p)
+}
+
+// part says goodbye, between two frames: if one is under way, the server has a moment
+// to end it. It returns when nothing can be written any more.
+func (c *Conn) part(b Breach) {
+	c.mu.Lock()
+	c.last = goAway(c.top, string(b))
+	c.goodbye()
+	c.mu.Unlock()
+	late := time.NewTimer(farewell)
+	defer late.Stop()
+	select {
+	case <-c.said:
+	case <-late.C:
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		c.end()
+	}
+}
+
+// goodbye writes the GOAWAY, if there is one, and no frame is under way.
+func (c *Conn) goodbye() {
+	if c.last == nil || c.gone || c.out.partial() {
+		return
+	}
+	_, _ = c.write(c.last) // of a client that does not listen nothing is expected
+	c.end()
+}
+
+// end has nothing written any more.
+func (c *Conn) end() {
+	c.held.drop()
+	if !c.gone {
+		c.gone = true
+		close(c.said)
+	}
 }
 
 // soon has what is held sent if nothing comes after it.

@@ -54,9 +54,9 @@ func (k *conn) answer(a *Answer) {
 		a.ContentLength = 0
 		a.Body = &tunnel{conn: k}
 		return
+	case k.req.Method == http.MethodHead:
 	case h.Status == http.StatusNoContent || h.Status == http.StatusNotModified:
 		a.ContentLength = 0
-	case k.req.Method == http.MethodHead:
 	case h.Chunked:
 		announce(&a.Response)
 		b.mode, b.chunks.Discard = chunked, true

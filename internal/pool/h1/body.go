@@ -94,6 +94,24 @@ func (b *body) frame() error {
 	return nil
 }
 
+// Buffered is how much can be read without waiting.
+func (b *body) Buffered() int {
+	if b.err != nil {
+		return 0
+	}
+	switch n := b.conn.in.Len(); b.mode {
+	case sized:
+		return int(min(b.left, int64(n)))
+	case untilClose:
+		return n
+	case chunked:
+		_ = b.frame() // what is wrong is found again when it is read
+		return b.data
+	case empty:
+	}
+	return 0
+}
+
 // Read reads what the agent sends.
 func (b *body) Read(p []byte) (int, error) {
 	if b.err != nil || len(p) == 0 {

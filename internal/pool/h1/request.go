@@ -56,6 +56,7 @@ const outSize = 16 << 10 // bytes that are sent in one go
 // and at hand.
 type outgoing struct {
 	room [outSize]byte
+	one  [1]byte // where nothing is to come
 	b    []byte
 	head int       // of b, the head
 	left int64     // of a body of known length what is not in b
@@ -130,7 +131,7 @@ func (o *outgoing) fill(r *Request, p []byte) error {
 	if o.left > 0 {
 		return nil
 	}
-	if err := readEnd(r.Body); err != nil {
+	if err := readEnd(r.Body, o.one[:]); err != nil {
 		return err
 	}
 	return o.ended(r)
@@ -156,10 +157,9 @@ func (o *outgoing) again(r *Request) bool {
 }
 
 // readEnd reads the end of a body whose length has been read.
-func readEnd(body io.Reader) error {
-	var one [1]byte
+func readEnd(body io.Reader, one []byte) error {
 	for {
-		n, err := body.Read(one[:])
+		n, err := body.Read(one)
 		switch {
 		case n > 0:
 			return errLonger

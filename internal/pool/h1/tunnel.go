@@ -21,7 +21,7 @@ func (t *tunnel) Read(p []byte) (int, error) {
 	if n := t.ahead(p); n > 0 {
 		return n, nil
 	}
-	n, err := t.conn.sock.Conn.Read(p)
+	n, err := t.conn.sock.Read(p)
 	if err != nil && !errors.Is(err, io.EOF) {
 		err = &Error{Kind: Cut, Sent: true, Err: err}
 	}
