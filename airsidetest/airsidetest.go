@@ -37,13 +37,13 @@ type Gateway struct {
 }
 
 // listeners comes before every configuration that says nothing of listening: one
-// address for HTTP/1.1 and h2c, one for TLS with HTTP/1.1 and HTTP/2, and both again
+// address for HTTP/1.1 and h2c, one for TLS with HTTP/1.1, HTTP/2 and HTTP/3, and both again
 // with the engine std.
 const listeners = `admin: off
 shutdown: { grace: 10s }
 listen:
   - { address: "127.0.0.1:0", limits: { body: 256MiB } }
-  - { address: "localhost:0", tls: { self_signed: true }, limits: { body: 256MiB } }
+  - { address: "localhost:0", tls: { self_signed: true }, protocols: [h1, h2, h3], limits: { body: 256MiB } }
   - { address: "127.0.0.2:0", engine: std, limits: { body: 256MiB } }
   - { address: "127.0.0.3:0", engine: std, tls: { self_signed: true }, limits: { body: 256MiB } }
 `
@@ -115,15 +115,16 @@ const (
 	H1TLSStd Mode = "h1tlsstd"
 	H2       Mode = "h2"
 	H2C      Mode = "h2c"
+	H3       Mode = "h3"
 )
 
 // Modes are all of them.
-var Modes = [...]Mode{H1, H1TLS, H1Std, H1TLSStd, H2, H2C}
+var Modes = [...]Mode{H1, H1TLS, H1Std, H1TLSStd, H2, H2C, H3}
 
 // URL is the address of path on the listener for mode.
 func (g *Gateway) URL(m Mode, path string) string {
 	switch m {
-	case H1TLS, H2:
+	case H1TLS, H2, H3:
 		return "https://" + g.TLS + path
 	case H1Std:
 		return "http://" + g.std + path
@@ -151,7 +152,11 @@ func Client(t testing.TB, m Mode) *http.Client {
 		TLSClientConfig: &tls.Config{InsecureSkipVerify: true}, //nolint:gosec // the certificate under test is self-signed
 	}
 	t.Cleanup(tr.CloseIdleConnections)
-	return &http.Client{Transport: tr, Timeout: time.Minute, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
+	var rt http.RoundTripper = tr
+	if m == H3 {
+		rt = overQUIC(t)
+	}
+	return &http.Client{Transport: rt, Timeout: time.Minute, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
 }
 
 // Each runs f as a subtest in every mode.

@@ -16,6 +16,7 @@ var homes = []struct {
 	{"github.com/spf13/cobra", []string{"cmd"}},
 	{"go.yaml.in/yaml/v4", []string{"internal/config", "docs"}},
 	{"github.com/fsnotify/fsnotify", []string{"internal/watch"}},
+	{"github.com/quic-go/quic-go", []string{"internal/edge/h3", "airsidetest"}}, // and its client, for tests
 	{"golang.org/x/sys", []string{"bench/...", "internal/edge"}},
 }
 
@@ -25,6 +26,7 @@ var tests = []string{
 	"github.com/rogpeppe/go-internal",
 	"github.com/santhosh-tekuri/jsonschema/v6",
 	"github.com/coder/websocket",
+	"github.com/quic-go/qpack",
 	"go.uber.org/goleak",
 	"golang.org/x/net",
 	"pgregory.net/rapid",

@@ -329,7 +329,7 @@ func TestCanaryReload(t *testing.T) {
 	} else if strings.Contains(err.Error(), "canary") {
 		t.Error(err)
 	}
-	a.Log().Warn("canary01x canary02x canary03x", "err", fmt.Errorf("canary01x canary02x canary03x"))
+	a.Log().Warn("canary01x canary02x canary03x", slog.Any("err", fmt.Errorf("canary01x canary02x canary03x")))
 	if err := a.Shutdown(context.Background()); err != nil {
 		t.Error(err)
 	}

@@ -24,7 +24,7 @@ func listeners(c *config.Config) []*edge.Listener {
 		l := &c.Listen[i]
 		e := &edge.Listener{
 			Address: l.Address, Redirect: l.Redirect != "", RedirectPort: securePort,
-			HTTP1: slices.Contains(l.Protocols, "h1"), HTTP2: slices.Contains(l.Protocols, "h2"), Standard: l.Engine == "std",
+			HTTP1: slices.Contains(l.Protocols, "h1"), HTTP2: slices.Contains(l.Protocols, "h2"), HTTP3: slices.Contains(l.Protocols, "h3"), Standard: l.Engine == "std",
 			ProxyProtocol: l.ProxyProtocol,
 			Limits: edge.Limits{
 				Headers: int(l.Limits.Headers), Body: bodyLimit(l.Limits.Body), Connections: l.Limits.Connections,

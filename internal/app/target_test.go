@@ -142,7 +142,7 @@ func closedPort(t *testing.T) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer l.Close() //nolint:errcheck // nothing was done with it
+	defer l.Close()
 	return l.Addr().String()
 }
 

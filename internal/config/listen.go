@@ -33,9 +33,10 @@ type Listen struct {
 	// default is fast.
 	Engine string `yaml:"engine" enum:"fast,std"`
 
-	// Protocols are the versions of HTTP that are spoken: h1, h2, and h3, which a
-	// later version brings. Without tls, h2 is spoken by prior knowledge (h2c). The
-	// default is [h1, h2].
+	// Protocols are the versions of HTTP that are spoken: h1, h2, and h3. Without tls,
+	// h2 is spoken by prior knowledge (h2c). h3 needs tls, and h1 or h2 beside it, whose
+	// answers tell clients of it (Alt-Svc); it is spoken over UDP, at the same host and
+	// port. The default is [h1, h2].
 	Protocols []string `yaml:"protocols" enum:"h1,h2,h3"`
 
 	// Limits bound what a client may take.
@@ -198,7 +199,7 @@ func (l *Listen) Validate() error {
 	for i, p := range l.Protocols {
 		field := fmt.Sprintf("protocols[%d]", i)
 		if p == "h3" {
-			errs = append(errs, airside.FieldErrorf(field, `"h3" %s`, Later))
+			errs = append(errs, inField(field, l.checkHTTP3()))
 		}
 		if slices.Contains(l.Protocols[:i], p) {
 			errs = append(errs, airside.FieldErrorf(field, "%q stands here twice", p))
@@ -208,6 +209,19 @@ func (l *Listen) Validate() error {
 		errs = append(errs, airside.FieldErrorf("proxy_protocol", "it is accepted from trusted addresses only: list them under trust"))
 	}
 	return errors.Join(errs...)
+}
+
+// checkHTTP3 says what h3 lacks.
+func (l *Listen) checkHTTP3() error {
+	switch {
+	case l.TLS == nil:
+		return errors.New(`"h3" needs tls`)
+	case !slices.Contains(l.Protocols, "h1") && !slices.Contains(l.Protocols, "h2"):
+		return errors.New(`"h3" needs "h1" or "h2" beside it, by which clients learn of it (write [h1, h2, h3])`)
+	case l.ProxyProtocol:
+		return errors.New(`"h3" does not go with proxy_protocol, which is not spoken over UDP`)
+	}
+	return nil
 }
 
 // Validate checks the ranges.

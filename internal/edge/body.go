@@ -20,6 +20,7 @@ import (
 type body struct {
 	rc      io.ReadCloser
 	ahead   buffered // rc, if it can tell
+	came    bool     // all of it was there at the beginning
 	gate    *gate
 	ctx     context.Context // of the request: tells a client that left from one that sends nonsense
 	silence alarm           // ends a read that takes too long
@@ -54,7 +55,9 @@ func (e *exchange) openBody(r *http.Request) {
 	e.body = &e.client
 	e.body.rc, e.body.request, e.body.gate, e.body.ctx = r.Body, r, &e.gate, r.Context()
 	e.body.length, e.body.waits = r.ContentLength, len(r.Header["Expect"]) > 0
-	e.body.ahead, _ = r.Body.(buffered)
+	if e.body.ahead, _ = r.Body.(buffered); e.body.ahead != nil {
+		e.body.came = r.ContentLength >= 0 && int64(e.body.ahead.Buffered()) >= r.ContentLength
+	}
 	e.body.limit = e.listener.Limits.BodyTimeout
 	for k := range r.Trailer {
 		e.body.announced = append(e.body.announced, k)

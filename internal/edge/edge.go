@@ -11,6 +11,7 @@ import (
 	"net/netip"
 	"runtime/debug"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/airside-gateway/airside"
@@ -40,11 +41,10 @@ func (s *Server) refuse(l *Listener, w http.ResponseWriter, r *http.Request, why
 }
 
 func (s *Server) run(l *Listener, w http.ResponseWriter, r *http.Request, refusal *airside.Error) {
-	e := &exchange{
-		server: s, listener: l, w: w, ctl: *http.NewResponseController(w), base: r.Context(), refusal: refusal,
-		start: time.Now(), head: r.Method == http.MethodHead, major: r.ProtoMajor,
-	}
-	e.fast, _ = w.(answerer)
+	e := s.newExchange(w)
+	e.server, e.listener, e.w, e.base, e.refusal = s, l, w, r.Context(), refusal
+	e.start, e.head, e.major = time.Now(), r.Method == http.MethodHead, r.ProtoMajor
+	e.ctl = *http.NewResponseController(w)
 	e.gate.ctl = &e.ctl
 	e.openBody(r)
 	e.x = &e.own
@@ -59,6 +59,36 @@ func (s *Server) run(l *Listener, w http.ResponseWriter, r *http.Request, refusa
 	}
 	e.leave()
 	e.gate.close()
+	e.release()
+}
+
+// exchanges can be used again; see release.
+var exchanges = sync.Pool{New: func() any { return new(exchange) }}
+
+// newExchange returns an exchange for w.
+func (*Server) newExchange(w http.ResponseWriter) *exchange {
+	fast, ok := w.(answerer)
+	if !ok {
+		return new(exchange)
+	}
+	e, _ := exchanges.Get().(*exchange) // the pool holds nothing else
+	e.fast = fast
+	return e
+}
+
+// release lets e be used again, if nobody but this goroutine can have anything of it:
+// a request whose body had come whole before it began has no timer, and nobody who
+// reads for it.
+func (e *exchange) release() {
+	if e.fast == nil || e.switched || e.body != nil && !e.body.came {
+		return
+	}
+	if e.server.Poison {
+		e.own = airside.Exchange{}
+		return
+	}
+	*e = exchange{}
+	exchanges.Put(e)
 }
 
 // ownTrailer returns r with a map of trailers of its own, which holds the names that

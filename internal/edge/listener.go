@@ -32,6 +32,7 @@ type Listener struct {
 	Address       string // host:port
 	TLS           *TLS   // nil for plain
 	HTTP1, HTTP2  bool   // HTTP/2 without TLS is h2c by prior knowledge
+	HTTP3         bool   // over UDP, on the same host and port; with TLS only
 	Standard      bool   // serve HTTP/1.1 by net/http in the place of our own engine
 	Redirect      bool   // answer every request with the same address by https
 	RedirectPort  int    // the port to redirect to; 0 is 443
@@ -39,7 +40,9 @@ type Listener struct {
 	Trust         []netip.Prefix // peers whose forwarding headers and PROXY lines are believed
 	ProxyProtocol bool           // trusted peers begin with a PROXY line (v1 or v2)
 
-	tls *tls.Config // built of TLS
+	tls    *tls.Config // built of TLS
+	door   *door       // for HTTP3
+	altSvc string      // how answers say that there is HTTP3
 }
 
 func (l *Listener) trusts(a netip.Addr) bool {

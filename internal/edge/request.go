@@ -276,7 +276,10 @@ func (e *exchange) inform(status int, h http.Header) {
 	out := e.w.Header()
 	maps.Copy(out, h)
 	out["Content-Length"] = []string{"0"} // is not sent; but it makes HTTP/2 take a copy of the map, which it may read later than now
-	slow := alarm{after: e.listener.Limits.WriteTimeout, ring: e.gate.endWrite}
+	var slow alarm
+	if e.fast == nil {
+		slow = alarm{after: e.listener.Limits.WriteTimeout, ring: e.gate.endWrite}
+	}
 	slow.arm()
 	e.w.WriteHeader(status)
 	slow.disarm()

@@ -84,14 +84,14 @@ var hopByHop = [...]string{"Connection", "Keep-Alive", "Proxy-Connection", "Tran
 func (e *exchange) header(resp *http.Response) {
 	if e.fast != nil {
 		e.answered = h1.Answer{
-			Header: resp.Header, ID: e.x.ID, Length: resp.ContentLength, Close: e.closing(),
+			Header: e.advertised(resp.Header), ID: e.x.ID, Length: resp.ContentLength, Close: e.closing(),
 			Whole: e.head || !hasBody(resp), Trailer: resp.Trailer,
 		}
 		return
 	}
 	h := e.w.Header()
 	clear(h)
-	maps.Copy(h, resp.Header)
+	maps.Copy(h, e.advertised(resp.Header))
 	for _, k := range hopByHop {
 		delete(h, k)
 	}

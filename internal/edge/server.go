@@ -30,6 +30,7 @@ type Server struct {
 	mu      sync.Mutex
 	sockets map[string]*socket // by Listener.Address
 	retired []*socket
+	doors   map[string]*door // for HTTP/3, by the address that is bound
 
 	watchOnce sync.Once
 	watch     *h1.Watcher // or nil
@@ -46,7 +47,7 @@ type Server struct {
 // New returns a server that listens nowhere yet; see [Server.Prepare].
 func New(s Settings) *Server {
 	ctx, cancel := context.WithCancel(context.Background())
-	return &Server{Settings: s, ctx: ctx, cancel: cancel, sockets: map[string]*socket{}, tunnels: map[net.Conn]struct{}{}}
+	return &Server{Settings: s, ctx: ctx, cancel: cancel, sockets: map[string]*socket{}, doors: map[string]*door{}, tunnels: map[net.Conn]struct{}{}}
 }
 
 // A Change is a set of listeners that is ready to take the place of another.
@@ -92,14 +93,14 @@ func (c *Change) prepare(l *Listener) error {
 		l.tls = conf
 	}
 	if c.server.sockets[l.Address] != nil {
-		return nil
+		return c.openDoor(l)
 	}
 	k, err := c.server.openSocket(l)
 	if err != nil {
 		return err
 	}
 	c.fresh[l.Address] = k
-	return nil
+	return c.openDoor(l)
 }
 
 // A ListenerError says which of the listeners cannot be served.
@@ -118,6 +119,7 @@ func (c *Change) Discard() {
 	for _, k := range c.fresh {
 		_ = k.ln.Close() // nothing has used it
 	}
+	c.closeDoors()
 	for _, l := range c.next {
 		if l.TLS != nil {
 			l.TLS.stop()
@@ -153,6 +155,7 @@ func (c *Change) Commit() {
 			gone = append(gone, k)
 		}
 	}
+	c.useDoors()
 	for _, k := range gone { // so that the address can be opened again by the next change
 		k.finishAccepting()
 	}

@@ -97,7 +97,7 @@ func TestRoomBound(t *testing.T) {
 	var all sync.WaitGroup
 	for i := range 200 {
 		all.Go(func() {
-			random := rand.New(rand.NewPCG(1, uint64(i))) //nolint:gosec // a test
+			random := rand.New(rand.NewPCG(1, uint64(i)))
 			for range 20 {
 				n := random.Int64N(60) + 1
 				leave, err := r.Enter(t.Context(), n, time.Duration(random.IntN(2000))*time.Microsecond)

@@ -311,7 +311,7 @@ func TestInform(t *testing.T) {
 	p := pool1(t, raw(t, func(c *net.TCPConn) {
 		head(c)
 		for i := range 8 {
-			write(c, fmt.Sprintf("HTTP/1.1 103 Early Hints\r\nLink: <%d>\r\nConnection: X-A\r\nX-A: 1\r\n\r\n", i))
+			write(c, fmt.Sprintf("HTTP/1.1 103 Early Hints\r\nLink: <%d>\r\nConnection: X-A\r\nX-A: 1\r\nAlt-Svc: h3=\":1\"\r\n\r\n", i))
 		}
 		write(c, "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
 	}), link())

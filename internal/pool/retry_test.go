@@ -311,7 +311,7 @@ func TestRetrySettings(t *testing.T) {
 		field, _, _ := strings.Cut(e, ":")
 		fields = append(fields, field)
 	}
-	want := []string{"attempts", "backoff", "max_backoff", "max_wait", "budget", "body"}
+	want := []string{"attempts", "backoff", "max_backoff", "max_wait", "budget", "repeat", "body"}
 	if diff := cmp.Diff(want, fields); diff != "" {
 		t.Errorf("(-want +got)\n%s", diff)
 	}

@@ -208,6 +208,7 @@ func strip(h http.Header) {
 	for _, k := range hopByHop {
 		delete(h, k)
 	}
+	delete(h, "Alt-Svc") // where else the agent is; to a client the gateway is the origin (RFC 7838 section 2)
 }
 
 // invalidField finds control characters in header values (RFC 9110 section 5.5),

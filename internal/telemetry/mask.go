@@ -10,7 +10,9 @@ import (
 
 // A Mask is a list of words that a log must not hold, and what to write instead. It
 // may be changed while loggers use it. The zero Mask has no words.
-type Mask struct{ words atomic.Pointer[strings.Replacer] }
+type Mask struct {
+	words atomic.Pointer[strings.Replacer]
+}
 
 // Set replaces the words: each is followed by what to write instead, as
 // [strings.NewReplacer] takes them.

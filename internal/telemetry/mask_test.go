@@ -21,11 +21,12 @@ func TestMask(t *testing.T) {
 	}}))
 	var m Mask
 	log := slog.New(m.Handler(base.Handler()))
-	log.Info("canary", "n", 1)
+	log.Info("canary", slog.Int("n", 1))
 	m.Set([]string{"canary", "(masked)"})
-	log.With("at", "a canary").WithGroup("g").Error("the canary died", "s", "xcanaryx", "err", errors.New("canary"), "n", 5, "took", time.Second, "nil", nil,
-		slog.Group("h", "s", "canary"), "any", []string{"a", "canary"}, "plain", []int{1})
-	log.Debug("all is well", "err", errors.New("plain"))
+	log.With(slog.String("at", "a canary")).WithGroup("g").Error("the canary died", slog.String("s", "xcanaryx"), slog.Any("err", errors.New("canary")),
+		slog.Int("n", 5), slog.Duration("took", time.Second), slog.Any("nil", nil),
+		slog.Group("h", slog.String("s", "canary")), slog.Any("any", []string{"a", "canary"}), slog.Any("plain", []int{1}))
+	log.Debug("all is well", slog.Any("err", errors.New("plain")))
 	m.Set(nil)
 	log.Warn("canary")
 	want := `level=INFO msg=canary n=1
@@ -46,13 +47,13 @@ func TestSwitch(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	part := l.With("at", "policies.p").WithGroup("g")
-	part.Info("one", "n", 1)
+	part := l.With(slog.String("at", "policies.p")).WithGroup("g")
+	part.Info("one", slog.Int("n", 1))
 	part.Debug("not shown")
 	if err := l.Set(Text, slog.LevelDebug); err != nil {
 		t.Fatal(err)
 	}
-	part.Debug("two", "n", 2)
+	part.Debug("two", slog.Int("n", 2))
 	l.Info("three")
 	if err := l.Set("xml", slog.LevelError); err == nil {
 		t.Error("the format xml was taken")

@@ -4,6 +4,7 @@ import (
 	"context"
 	"io"
 	"log/slog"
+	"slices"
 	"sync"
 	"sync/atomic"
 )
@@ -103,5 +104,5 @@ func (s *switched) WithGroup(name string) slog.Handler {
 }
 
 func (s *switched) with(step func(slog.Handler) slog.Handler) slog.Handler {
-	return &switched{log: s.log, steps: append(s.steps[:len(s.steps):len(s.steps)], step)}
+	return &switched{log: s.log, steps: append(slices.Clip(s.steps), step)}
 }

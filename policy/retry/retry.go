@@ -15,6 +15,8 @@
 // A request is sent again only if nothing of an answer has been passed on, and only
 // if that is safe: its method is GET, HEAD, OPTIONS, PUT, DELETE or TRACE, or it
 // carries an Idempotency-Key, or it is certain that no byte of it reached the agent.
+// With repeat: any it is sent again whatever its method: what a POST asks for may then
+// be done twice.
 // Its body must be among what was kept of it. What is further in on the route (the
 // policies after this one, and the upstream) sees each try; what is further out sees
 // the last one only. So put authentication, ratelimit, concurrency and a timeout for

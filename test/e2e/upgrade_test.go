@@ -42,8 +42,12 @@ func upgradeAgent(w http.ResponseWriter, r *http.Request) {
 }
 
 // upgradeClient changes the protocol where the client's allows it, which HTTP/2
-// does not (RFC 9113 section 8.6).
+// does not (RFC 9113 section 8.6), and HTTP/3 neither (RFC 9114 section 4.5).
 func upgradeClient(t *testing.T, k call) {
+	if k.mode == airsidetest.H3 {
+		refusedConnect(t, k)
+		return
+	}
 	if k.mode == airsidetest.H2 || k.mode == airsidetest.H2C {
 		refusedUpgrade(t, k)
 		return
@@ -78,6 +82,19 @@ func upgradeClient(t *testing.T, k call) {
 		fmt.Fprintf(c, "%s\n", s)
 		if got, err := br.ReadString('\n'); got != strings.ToUpper(s)+"\n" {
 			t.Fatalf("got %d bytes, %v, want %d", len(got), err, len(s)+1)
+		}
+	}
+}
+
+// refusedConnect asks for what HTTP/3 has instead of an upgrade, a tunnel (RFC 9220). The
+// gateway is none. That the headers of an upgrade are refused is shown where a client
+// can be made by hand, in internal/edge/h3.
+func refusedConnect(t *testing.T, k call) {
+	for _, protocol := range []string{"HTTP/1.1", "websocket"} {
+		req := request(t, "CONNECT", k.url, nil)
+		req.Proto = protocol
+		if resp := do(t, k, req); resp.StatusCode != 405 {
+			t.Errorf("%s: got %d, want 405", protocol, resp.StatusCode)
 		}
 	}
 }

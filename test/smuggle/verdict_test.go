@@ -93,7 +93,7 @@ func (r *trial) declined(e engine, i int, a *message) []string {
 // given reports whether the agent may have seen request i although the gateway answered
 // it: the client had left, or the agent does not wait for the body, which was broken.
 func (r *trial) given(e engine, i int, a, m *message) bool {
-	if m.target == early {
+	if m.target == early && (i >= len(r.asked) || r.asked[i].target == early) {
 		return true
 	}
 	return a.status == 499 && r.cut && len(r.meant(e, i, m)) == 0

@@ -51,7 +51,8 @@
 // A request that an idle connection swallowed, because the agent had just closed it,
 // is sent again by itself: if nothing of it was sent, or if it may be repeated (GET,
 // HEAD, OPTIONS, PUT, DELETE, TRACE, or an Idempotency-Key). Everything else is sent
-// again only if retry says so.
+// again only if retry says so, and goes to the next upstream of the route's list only
+// if the route says so, by repeat.
 //
 // Connections outlive a reload that does not change their settings. Files of tls are
 // read when the configuration is loaded.
@@ -120,7 +121,8 @@ type Config struct {
 	Retry *pool.Retry `yaml:"retry"`
 
 	// FallbackOn lists the statuses (400 to 599) that make the next upstream of a
-	// route's "to" be asked. The default is none: only failures do.
+	// route's "to" be asked, if the request may be repeated: see "repeat" of a route. The
+	// default is none: only failures do.
 	FallbackOn []int `yaml:"fallback_on,single"`
 
 	// TLS says how https is spoken. The default is TLS 1.2 or newer with AEAD cipher

@@ -251,6 +251,7 @@ func TestKeep(t *testing.T) {
 		{"connect time-out", "upstreams.x", func(c *Config) { c.ConnectTimeout = 1 }, 2},
 		{"idle", "upstreams.x", func(c *Config) { c.Connections.Idle = 1 }, 2},
 		{"protocol", "upstreams.x", func(c *Config) { c.Protocol = "h1" }, 2},
+		{"engine", "upstreams.x", func(c *Config) { c.Engine = "std" }, 2},
 		{"certificates", "upstreams.x", func(c *Config) { c.TLS = &TLS{CA: ca} }, 2},
 		{"another upstream", "upstreams.y", func(*Config) {}, 2},
 	}
@@ -466,22 +467,24 @@ func TestTLS(t *testing.T) {
 		{"certificate of a stranger", server(good, mutual, http1), theirs, "auto", failed, true},
 		{"certificate missing, TLS 1.2", server(good, mutual, gcm), TLS{CA: caFile}, "auto", failed, true},
 	}
-	for _, tt := range tests {
-		t.Run(tt.name, func(t *testing.T) {
-			address := secure(t, tt.server, echoProto)
-			h := build(t, config(func(c *Config) { c.URL, c.TLS, c.Protocol = address, &tt.tls, tt.protocol }))
-			for range 2 { // the second over the same connection, if there is one
-				_, body, err := ask(t, h)
-				if tt.fails {
-					wantFailure(t, err, airside.UpstreamFailed, tt.want)
-					continue
+	for _, engine := range []string{"fast", "std"} {
+		for _, tt := range tests {
+			t.Run(engine+"/"+tt.name, func(t *testing.T) {
+				address := secure(t, tt.server, echoProto)
+				h := build(t, config(func(c *Config) { c.URL, c.TLS, c.Protocol, c.Engine = address, &tt.tls, tt.protocol, engine }))
+				for range 2 { // the second over the same connection, if there is one
+					_, body, err := ask(t, h)
+					if tt.fails {
+						wantFailure(t, err, airside.UpstreamFailed, tt.want)
+						continue
+					}
+					want := strings.Replace(tt.want, " H", " "+strings.TrimPrefix(address, "https://"), 1)
+					if err != nil || body != want {
+						t.Errorf("got %q, %v, want %q", body, err, want)
+					}
 				}
-				want := strings.Replace(tt.want, " H", " "+strings.TrimPrefix(address, "https://"), 1)
-				if err != nil || body != want {
-					t.Errorf("got %q, %v, want %q", body, err, want)
-				}
-			}
-		})
+			})
+		}
 	}
 }
 

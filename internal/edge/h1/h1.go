@@ -3,9 +3,11 @@
 // internal/http1, and requests whose memory is used again. To what stands above it is
 // as net/http: a handler gets a [http.ResponseWriter] and a [*http.Request].
 //
-// A request, its header map and its URL are valid until the handler returns, and used
-// again afterwards; strings are not, and may be kept. The context of a request ends
-// when its client leaves, or when the handler has returned.
+// A request, its header map, its URL and its body, and the [http.ResponseWriter] are
+// valid until the handler returns, and used again afterwards; strings are not, and may
+// be kept. The context of a request ends when its client leaves, or when the handler
+// has returned. Who has asked for its Done, or derived another from it, may keep it; it
+// is not used again then.
 //
 // A client that shuts its sending side after a request is given [Config.Grace] for the
 // answer to come: nothing tells it from one that has left. One that resets the
@@ -53,42 +55,47 @@ type Config struct {
 // A Server serves connections. See [http.Server], which it stands in for.
 type Server struct {
 	Config
-	clock clock
-	tick  time.Duration
+	clock     clock
+	tick      time.Duration
+	exchanges sync.Pool // of *exchange
 
 	draining atomic.Bool
 	cutting  atomic.Bool
-	work     sync.WaitGroup // connections
 
 	mu        sync.Mutex
 	conns     map[*conn]struct{}
 	listeners map[net.Listener]struct{}
 	sweeping  bool
 	closed    bool
+	work      int           // connections, calls of Serve, and the sweeper
+	ended     chan struct{} // closed once nothing of it is left, after closed
 	empty     chan struct{} // tells the sweeper that the last connection has gone
 }
 
 // New returns a server.
 func New(c Config) *Server {
-	s := &Server{Config: c, conns: map[*conn]struct{}{}, listeners: map[net.Listener]struct{}{}, empty: make(chan struct{}, 1)}
+	s := &Server{Config: c, conns: map[*conn]struct{}{}, listeners: map[net.Listener]struct{}{}, ended: make(chan struct{}), empty: make(chan struct{}, 1)}
 	s.tick = tickFor(c.HeaderTimeout, c.Idle, c.WriteTimeout)
 	return s
 }
 
 // Serve takes connections from l until it is closed. It returns
-// [http.ErrServerClosed] after Shutdown or Close.
+// [http.ErrServerClosed] after Shutdown or Close, and otherwise the error of l.
 func (s *Server) Serve(l net.Listener) error {
 	s.mu.Lock()
 	if s.closed {
 		s.mu.Unlock()
+		_ = l.Close() // as [http.Server] does
 		return http.ErrServerClosed
 	}
 	s.listeners[l] = struct{}{}
+	s.work++
 	s.mu.Unlock()
 	defer func() {
 		s.mu.Lock()
 		defer s.mu.Unlock()
 		delete(s.listeners, l)
+		s.done()
 	}()
 	for {
 		nc, err := l.Accept()
@@ -103,32 +110,35 @@ func (s *Server) Serve(l net.Listener) error {
 	}
 }
 
-// take serves nc on a goroutine of its own.
+// take serves nc on a goroutine of its own. A connection that was accepted before a
+// shutdown is served, for a request may be on its way.
 func (s *Server) take(nc net.Conn) {
 	c := newConn(s, nc)
+	s.tell(nc, http.StateNew)
 	if !s.enter(c) {
 		_ = nc.Close() // it was never served
+		s.tell(nc, http.StateClosed)
 		return
 	}
 	go c.serve()
 }
 
-// enter takes c among the connections.
+// enter takes c among the connections, unless all of them are cut.
 func (s *Server) enter(c *conn) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.closed {
+	if s.cutting.Load() {
 		return false
 	}
+	c.kicked = s.closed
 	s.conns[c] = struct{}{}
-	s.work.Add(1)
+	s.work++
 	if !s.sweeping {
 		s.sweeping = true
 		s.clock.set(time.Now())
-		s.work.Add(1)
+		s.work++
 		go s.sweep()
 	}
-	s.tell(c.nc, http.StateNew)
 	return true
 }
 
@@ -136,15 +146,31 @@ func (s *Server) enter(c *conn) bool {
 func (s *Server) leave(c *conn, state http.ConnState) {
 	s.mu.Lock()
 	delete(s.conns, c)
-	if s.closed && len(s.conns) == 0 {
-		select {
-		case s.empty <- struct{}{}:
-		default:
-		}
-	}
+	s.hush()
 	s.mu.Unlock()
 	s.tell(c.nc, state)
-	s.work.Done()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.done()
+}
+
+// done takes note that something of what work counts has ended. It is called with mu
+// held.
+func (s *Server) done() {
+	if s.work--; s.work == 0 && s.closed {
+		close(s.ended)
+	}
+}
+
+// hush has the sweeper look whether it is wanted still. It is called with mu held.
+func (s *Server) hush() {
+	if !s.closed || !s.sweeping || len(s.conns) > 0 {
+		return
+	}
+	select {
+	case s.empty <- struct{}{}:
+	default:
+	}
 }
 
 func (s *Server) tell(nc net.Conn, state http.ConnState) {
@@ -155,23 +181,19 @@ func (s *Server) tell(nc net.Conn, state http.ConnState) {
 
 // Shutdown takes no more connections, closes those that wait for a request, and
 // returns when the others have answered what they were asked, or with the error of
-// ctx.
+// ctx. It does not wait for connections that were taken over.
 func (s *Server) Shutdown(ctx context.Context) error {
 	s.stop((*conn).kick)
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		s.work.Wait()
-	}()
 	select {
-	case <-done:
+	case <-s.ended:
 		return nil
 	case <-ctx.Done():
 		return ctx.Err()
 	}
 }
 
-// Close cuts all connections.
+// Close cuts all connections, and ends the contexts of their requests. It waits for
+// nothing.
 func (s *Server) Close() error {
 	s.cutting.Store(true)
 	s.stop((*conn).cut)
@@ -182,6 +204,9 @@ func (s *Server) stop(each func(*conn)) {
 	s.draining.Store(true)
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if !s.closed && s.work == 0 {
+		close(s.ended)
+	}
 	s.closed = true
 	for l := range s.listeners {
 		_ = l.Close() // Serve sees it
@@ -189,6 +214,7 @@ func (s *Server) stop(each func(*conn)) {
 	for c := range s.conns {
 		each(c)
 	}
+	s.hush()
 }
 
 var errHijack = errors.New("h1: this connection cannot be taken over: the request asks for no upgrade")
