@@ -47,6 +47,21 @@ type Exchange struct {
 	first replay
 	view  view
 	room  [4]func(Outcome)
+
+	kept     []Releaser
+	keptRoom [2]Releaser
+}
+
+// A Releaser holds memory that is used again.
+type Releaser interface{ Release() }
+
+// Keep has r released when the exchange is over for everybody: after the functions of
+// [Exchange.OnDone]. Upstreams use it for what an answer is made of.
+func (x *Exchange) Keep(r Releaser) {
+	if x.kept == nil {
+		x.kept = x.keptRoom[:0]
+	}
+	x.kept = append(x.kept, r)
 }
 
 // Context is the context of the request. It ends when the client goes away.
@@ -69,6 +84,12 @@ func (x *Exchange) Finish(o Outcome) {
 		d(o)
 	}
 	clear(x.room[:])
+	kept := x.kept
+	x.kept = nil
+	for _, r := range kept {
+		r.Release()
+	}
+	clear(x.keptRoom[:])
 }
 
 // A Client is the far end of the connection a request came by.

@@ -55,23 +55,28 @@ func (s *connections) ours(nc net.Conn) {
 	}
 }
 
-// refusals says which code goes with a status of the parser.
-var refusals = map[int]airside.Code{
-	http.StatusRequestTimeout:              airside.RequestTimeout,
-	http.StatusRequestURITooLong:           airside.URITooLong,
-	http.StatusRequestHeaderFieldsTooLarge: airside.HeadersTooLarge,
-	http.StatusExpectationFailed:           airside.ExpectationFailed,
-	http.StatusNotImplemented:              airside.Unsupported,
-	http.StatusHTTPVersionNotSupported:     airside.VersionUnsupported,
+// refusal is the code that goes with a status of the parser.
+func refusal(status int) airside.Code {
+	switch status {
+	case http.StatusRequestTimeout:
+		return airside.RequestTimeout
+	case http.StatusRequestURITooLong:
+		return airside.URITooLong
+	case http.StatusRequestHeaderFieldsTooLarge:
+		return airside.HeadersTooLarge
+	case http.StatusExpectationFailed:
+		return airside.ExpectationFailed
+	case http.StatusNotImplemented:
+		return airside.Unsupported
+	case http.StatusHTTPVersionNotSupported:
+		return airside.VersionUnsupported
+	}
+	return airside.Invalid
 }
 
 // refuse answers what is not a valid request of HTTP/1.1.
 func (k *socket) refuse(w http.ResponseWriter, r *http.Request, why *http1.Error) {
-	code, ok := refusals[why.Status]
-	if !ok {
-		code = airside.Invalid
-	}
-	k.server.refuse(k.live.Load().Listener, w, r, airside.Errorf(code, "%s", why.Reason).Because(errMalformed))
+	k.server.refuse(k.live.Load().Listener, w, r, airside.Errorf(refusal(why.Status), "%s", why.Reason).Because(errMalformed))
 }
 
 var errMalformed = errors.New("edge: not a valid request of HTTP/1.1")

@@ -123,28 +123,23 @@ func (f *fast) close() {
 // runFast is run by the engine of our own.
 func (t *try) runFast(m *member, c *h1.Client, wants string, end time.Time) (*http.Response, error) {
 	t.watch.start(t.pool.limits, end, t.cancels)
-	if t.parent.Done() != nil {
-		t.parting = context.AfterFunc(t.parent, t.leaves)
-	}
+	t.x.Keep(t)
+	t.attach()
 	err := t.fill(m, wants)
 	if err != nil {
 		t.end()
-		t.recycle()
 		return nil, err
 	}
-	a := &answer{}
+	a := &t.got
 	if err := c.Do(t.parent, &t.trip, &t.request, &a.Answer); err != nil {
 		if errors.Is(err, errSpeaksH2) && !t.short.touched() {
 			t.watch.stop()
-			if t.parting != nil {
-				t.parting()
-			}
-			t.parting, t.held = nil, true
+			t.detach()
+			t.held = true
 			return nil, errSpeaksH2
 		}
 		err = t.fault(t.sort(err))
 		t.end()
-		t.recycle()
 		return nil, err
 	}
 	return t.fastAnswer(a, wants)
@@ -202,6 +197,38 @@ func (t *try) replay() (io.Reader, bool) {
 // leave ends the try with its exchange.
 func (t *try) leave() { t.trip.Cancel(context.Cause(t.parent)) }
 
+// Canceled is leave, for an attacher.
+func (t *try) Canceled() { t.trip.Cancel(context.Canceled) }
+
+// An attacher is a context, that of our own server engine, that tells one who is
+// attached of its end. That is like [context.AfterFunc], but costs nothing.
+type attacher interface {
+	Attach(a interface{ Canceled() }) bool
+	Detach()
+}
+
+// attach makes the try end with its exchange.
+func (t *try) attach() {
+	if a, ok := t.parent.(attacher); ok && a.Attach(t) {
+		t.attached = a
+		return
+	}
+	if t.parent.Done() != nil {
+		t.parting = context.AfterFunc(t.parent, t.leaves)
+	}
+}
+
+// detach ends that, and reports whether leave is not called any more.
+func (t *try) detach() bool {
+	if t.attached != nil {
+		t.attached.Detach()
+		t.attached = nil
+	}
+	stop := t.parting
+	t.parting = nil
+	return stop == nil || stop()
+}
+
 // sort finds out what kind of failure an error of the engine is. What is none is
 // returned as it is.
 func (t *try) sort(err error) error {
@@ -239,9 +266,10 @@ func (t *try) sort(err error) error {
 // An answer is that of the engine of our own, and its body on the way to the client.
 type answer struct {
 	h1.Answer
-	try  *try // nil once it is closed
-	body io.ReadCloser
-	err  error // how it ended
+	try    *try
+	body   io.ReadCloser
+	err    error // how it ended
+	closed bool
 }
 
 // fastAnswer makes an answer ready to be passed on.
@@ -271,7 +299,6 @@ func (t *try) fastAnswer(a *answer, wants string) (*http.Response, error) {
 	}
 	if resp.Body == http.NoBody {
 		t.end()
-		t.recycle()
 		return resp, nil
 	}
 	t.watch.answered(web.EventStream(resp.Header))
@@ -343,16 +370,15 @@ func (a *answer) ended(err error) {
 // it is there already.
 func (a *answer) Close() error {
 	t := a.try
-	if t == nil {
+	if t == nil || a.closed {
 		return nil
 	}
-	a.try = nil
+	a.closed = true
 	if a.err == nil {
 		a.err = closedAnswer()
 	}
 	_ = a.body.Close() // if it was cut, that was on purpose
 	t.end()
-	t.recycle()
 	return nil
 }
 
@@ -381,12 +407,15 @@ func (p *Pool) newTry() *try {
 	return t
 }
 
-// recycle keeps t for another exchange, unless somebody may still know it.
-func (t *try) recycle() {
-	if t.held || t.ctx != nil {
+// Release keeps t for another exchange, unless somebody may still know it. It comes when
+// the exchange of t is over for everybody.
+func (t *try) Release() {
+	if t.held || t.ctx != nil || !t.over.Load() {
 		t.watch.drop()
 		return
 	}
+	t.got.Recycle()
+	t.got = answer{}
 	t.x, t.parent, t.endpoint, t.parting = nil, nil, nil, nil
 	t.method, t.interim, t.request = "", 0, h1.Request{}
 	t.short.forget()

@@ -305,7 +305,7 @@ func TestRetrySettings(t *testing.T) {
 	if err := retry().Validate(); err != nil {
 		t.Errorf("the defaults: %v", err)
 	}
-	bad := Retry{Attempts: 11, Backoff: -1, MaxBackoff: -2, MaxWait: -1, Budget: 1.5, Body: 17 << 20}
+	bad := Retry{Attempts: 11, Backoff: -1, MaxBackoff: -2, MaxWait: -1, Budget: 1.5, Repeat: "twice", Body: 17 << 20}
 	var fields []string
 	for e := range strings.Lines(bad.Validate().Error()) {
 		field, _, _ := strings.Cut(e, ":")

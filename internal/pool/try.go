@@ -27,7 +27,7 @@ const (
 )
 
 // A try is one request to one endpoint, from taking a place there to the last byte
-// of the answer. It is used again for another: see [try.recycle].
+// of the answer. It is used again for another: see [try.Release].
 type try struct {
 	pool     *Pool
 	x        *airside.Exchange
@@ -45,11 +45,13 @@ type try struct {
 	cancel context.CancelCauseFunc
 
 	// For the engine of our own.
-	trip    h1.Trip
-	request h1.Request
-	short   upload      // the body, if it is sent at once
-	parting func() bool // ends waiting for the end of the exchange
-	held    bool        // somebody may know the try when it is over
+	trip     h1.Trip
+	request  h1.Request
+	short    upload // the body, if it is sent at once
+	got      answer
+	attached attacher    // tells of the end of the exchange; or
+	parting  func() bool // ends waiting for that
+	held     bool        // somebody may know the try when it is over
 
 	// Functions that are made once.
 	leaves  func()
@@ -126,7 +128,7 @@ func (t *try) end() {
 		t.watch.drop() // nobody uses it again
 		t.cancel(errOver)
 	}
-	if t.parting != nil && !t.parting() {
+	if !t.detach() {
 		t.held = true
 	}
 	t.endpoint.release()

@@ -70,12 +70,9 @@ func TestBombs(t *testing.T) {
 	}{
 		{"packed too well", bomb("1", 1<<20, 0), true, airside.TooLarge},
 		{"too many values", bomb("1", 1<<20, 20), true, airside.TooLarge},
-		{"too many values, plain", bomb("1", 1<<20, 20), false, airside.TooLarge},
 		{"too much memory", bomb(`{"":{"":{"":0}}}`, 1<<20, 20), true, airside.TooLarge},
-		{"objects", bomb(`{"":0}`, 192<<10, 20), true, ""},
-		{"objects, plain", bomb(`{"":0}`, 192<<10, 20), false, ""},
-		{"lists", bomb(`[["ab"]]`, 192<<10, 20), true, ""},
-		{"numbers", bomb(`1.5`, 192<<10, 20), false, ""},
+		{"objects", bomb(`{"":0}`, 512<<10, 20), true, ""},
+		{"lists, plain", bomb(`[["ab"]]`, 512<<10, 20), false, ""},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			if tt.packed {

@@ -85,7 +85,7 @@ func (s *scripted) after(t *testing.T, e engine) {
 	if c != nil && len(k.later) > 0 {
 		c.Write(k.later)
 	}
-	if e.strict || !k.unused || c == nil {
+	if !e.watches || !k.unused || c == nil {
 		return
 	}
 	select {
@@ -103,7 +103,7 @@ func TestAnswers(t *testing.T) {
 	for _, e := range engines {
 		t.Run(e.name, func(t *testing.T) {
 			s := newScripted(t)
-			g := airsidetest.Start(t, fmt.Sprintf(config, e.listen), s.address)
+			g := airsidetest.Start(t, e.config(idle), s.address)
 			var from addresses
 			for _, c := range classes {
 				for _, k := range c.cases {

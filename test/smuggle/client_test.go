@@ -16,28 +16,34 @@ import (
 	"github.com/airside-gateway/airside/airsidetest"
 )
 
-// An engine is what serves HTTP/1.1, and how it is configured.
+// An engine is what serves HTTP/1.1 and asks agents, and how it is configured.
 type engine struct {
-	name   string
-	strict bool // it refuses all that the reader refuses
-	listen string
+	name             string
+	strict           bool // it refuses all that the reader refuses
+	watches          bool // it closes a connection to an agent that must not be used again at once, not before its next use
+	listen, upstream string
 }
 
 // engines are those of the gateway. Our own, which is the default, is the strict one;
 // what net/http takes beyond it, the cases of std say.
 var engines = []engine{
 	{name: "fast", strict: true},
-	{name: "std", listen: "engine: std,"},
+	{name: "std", watches: true, listen: "engine: std,"},
 }
 
 // config is a gateway that passes everything on to one agent.
-const config = `
+func (e *engine) config(kept int) string {
+	return fmt.Sprintf(`
 admin: off
 shutdown: { grace: 10s }
 listen: { address: "127.0.0.1:0", %s limits: { headers: 16KiB, body: 1MiB, header_timeout: 1m, body_timeout: 1m } }
-upstreams: { agent: { http: { url: '$1' } } }
+upstreams: { agent: { http: { url: '$1', %s connections: { idle: %d } } } }
 routes: [{ path: /*, to: agent }]
-`
+`, e.listen, e.upstream, kept)
+}
+
+// idle is how many connections to the agent are kept.
+const idle = 256
 
 // each runs f with every engine, and a gateway before a strict agent.
 func each(t *testing.T, f func(t *testing.T, e engine, gateway string, a *agent)) {
@@ -45,7 +51,7 @@ func each(t *testing.T, f func(t *testing.T, e engine, gateway string, a *agent)
 	for _, e := range engines {
 		t.Run(e.name, func(t *testing.T) {
 			a := newAgent(t)
-			g := airsidetest.Start(t, fmt.Sprintf(config, e.listen), a.address)
+			g := airsidetest.Start(t, e.config(idle), a.address)
 			f(t, e, g.Addr, a)
 		})
 	}

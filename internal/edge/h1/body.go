@@ -87,7 +87,7 @@ func (b *body) readLength(p []byte) (int, error) {
 			return 0, unexpected(err)
 		}
 	default:
-		if err := c.read(); err != nil {
+		if err := c.read(http1.BufferSize); err != nil {
 			return 0, unexpected(err)
 		}
 		n = copy(p, c.in.Bytes())
@@ -123,16 +123,20 @@ func (b *body) readChunks(p []byte) (int, error) {
 		case n > 0:
 			return n, nil
 		}
-		if err := c.read(); err != nil {
+		if err := c.read(http1.MaxTrailers); err != nil {
 			return n, unexpected(err)
 		}
 	}
 	return n, nil
 }
 
-// finish takes note of the end, and of the trailers.
+// finish takes note of the end, and of the trailers. The answer may take long: it does
+// not need the buffer.
 func (b *body) finish(trailer http.Header) {
 	b.ended = true
+	if c := b.x.conn; c.in.Len() == 0 {
+		c.in.Release()
+	}
 	if len(trailer) == 0 {
 		return
 	}

@@ -34,6 +34,7 @@ type conn struct {
 	tls    *tls.ConnectionState
 
 	in      http1.Buffer
+	few     [32]byte // the first bytes of a request over TLS, so that waiting for them holds no buffer
 	scan    http1.Scan
 	dry     bool      // the last read took all there was
 	begun   bool      // a head has begun to come
@@ -50,11 +51,24 @@ type conn struct {
 
 	mu     sync.Mutex
 	live   *requestContext // of the exchange under way, or nil
+	turn   int             // how many were under way
+	fuse   *time.Timer     // ends the one under way; or nil
+	reset  bool            // the client has reset the connection
+	ready  bool            // the first wait for a request has begun
 	kicked bool            // a wait was ended, or the next one will be
+	off    bool            // nobody may touch the deadlines any more
 }
 
-func newConn(s *Server, nc net.Conn) *conn {
-	c := &conn{server: s, remote: nc.RemoteAddr().String()}
+func newConn(s *Server, nc net.Conn) *conn { return &conn{server: s, nc: nc} }
+
+// unwrap finds out what is to be read and written. It may wait for the client.
+func (c *conn) unwrap() {
+	nc := c.nc
+	c.remote, c.peer = nc.RemoteAddr().String(), netip.IPv4Unspecified()
+	if ap, err := netip.ParseAddrPort(c.remote); err == nil {
+		c.peer = ap.Addr().Unmap().WithZone("")
+	}
+	c.addr = c.peer.String()
 	for {
 		u, ok := nc.(unreader)
 		if !ok {
@@ -64,18 +78,15 @@ func newConn(s *Server, nc net.Conn) *conn {
 		c.in.Wrote(copy(c.in.Space(len(ahead)), ahead))
 		nc = inner
 	}
-	c.nc, c.bare = nc, nc
+	c.bare = nc
 	if u, ok := nc.(wrapper); ok {
 		c.bare = u.Bare()
 	}
 	c.sock = http1.NewSocket(c.bare)
 	c.step = c.sock.Step(c.advance)
-	c.peer = netip.IPv4Unspecified()
-	if ap, err := netip.ParseAddrPort(c.remote); err == nil {
-		c.peer = ap.Addr().Unmap().WithZone("")
-	}
-	c.addr = c.peer.String()
-	return c
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.nc = nc
 }
 
 // An unreader is a connection of which a part was read: it gives the connection
@@ -104,14 +115,7 @@ func transport(nc net.Conn) net.Conn {
 
 // serve serves the connection to its end.
 func (c *conn) serve() {
-	defer func() {
-		c.close()
-		if c.stolen {
-			c.server.leave(c, http.StateHijacked)
-			return
-		}
-		c.server.leave(c, http.StateClosed)
-	}()
+	defer c.close()
 	if !c.open() {
 		return
 	}
@@ -125,13 +129,24 @@ func (c *conn) serve() {
 
 // open makes what must be before the first request.
 func (c *conn) open() bool {
+	c.unwrap()
 	if w := c.server.Watch; w != nil {
 		c.watch, c.watched = w.Add(transport(c.nc), c.left)
 	}
-	t, ok := c.nc.(*tls.Conn)
-	if !ok {
-		return true
+	if t, ok := c.nc.(*tls.Conn); ok && !c.shake(t) {
+		return false
 	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.ready = true
+	if c.kicked {
+		_ = c.nc.SetReadDeadline(past) // it is closed if it cannot be set
+	}
+	return !c.server.cutting.Load()
+}
+
+// shake waits for the TLS handshake, which may be over already.
+func (c *conn) shake(t *tls.Conn) bool {
 	ctx, cancel := c.server.Context, context.CancelFunc(func() {})
 	if d := c.server.HeaderTimeout; d > 0 {
 		ctx, cancel = context.WithTimeout(ctx, d)
@@ -147,17 +162,29 @@ func (c *conn) open() bool {
 
 // close ends the connection, unless somebody has taken it over.
 func (c *conn) close() {
-	if c.watched {
-		c.server.Watch.Remove(c.watch)
-	}
 	if c.stolen {
 		return
 	}
+	c.part()
 	if c.linger && !c.server.cutting.Load() {
 		c.drain()
 	}
 	c.in.Release()
 	_ = c.nc.Close() // nobody is left to be told
+	c.server.leave(c, http.StateClosed)
+}
+
+// part sees to it that nobody else ends what is done with the connection from now on,
+// but by cutting it.
+func (c *conn) part() {
+	if c.watched {
+		c.server.Watch.Remove(c.watch)
+		c.watched = false
+	}
+	c.readBy.Store(0)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.off = true
 }
 
 // lingerTime is how long a client that goes on sending may take to read its answer.
@@ -171,11 +198,11 @@ func (c *conn) drain() {
 		return
 	}
 	c.in.Release()
-	c.readBy.Store(0)
-	_ = c.nc.SetReadDeadline(time.Now().Add(lingerTime)) // it is closed anyway
+	patience := lingerTime
 	if c.server.draining.Load() {
-		_ = c.nc.SetReadDeadline(time.Now().Add(lingerTime / 4)) // as above
+		patience /= 4
 	}
+	_ = c.nc.SetReadDeadline(time.Now().Add(patience))       // it is closed anyway
 	_, _ = io.Copy(io.Discard, struct{ io.Reader }{c.bare}) // ends by the deadline, at the latest
 }
 
@@ -183,11 +210,12 @@ func (c *conn) drain() {
 // returns one that cannot.
 func (c *conn) await() *exchange {
 	var err error
+	c.dry = false // what has come outside of Drive wakes nobody inside
 	if c.sock.CanDrive() {
 		err = c.sock.DriveFunc(c.step)
 	} else {
 		for err == nil && !c.advance() {
-			err = c.read()
+			err = c.more()
 		}
 	}
 	if x := c.pending; x != nil {
@@ -203,17 +231,18 @@ func (c *conn) await() *exchange {
 // failed deals with the end of a wait: by the connection, by the deadline of the stage,
 // or by a kick.
 func (c *conn) failed(err error) {
-	timeout := errors.Is(err, os.ErrDeadlineExceeded)
+	if !errors.Is(err, os.ErrDeadlineExceeded) || c.server.cutting.Load() {
+		c.over = true
+		return
+	}
+	_, late := c.settle()
 	switch {
-	case !timeout || c.server.cutting.Load():
-		c.over = true
-	case c.readBy.Load() != expired:
-		c.settle()
-		c.lastLook()
-	case c.begun:
+	case late && c.begun:
 		c.refuse(c.newExchange(), errTimeout)
-	default:
+	case late && !c.served:
 		c.over = true
+	default:
+		c.lastLook()
 	}
 }
 
@@ -221,38 +250,46 @@ func (c *conn) failed(err error) {
 func (c *conn) kick() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.live == nil {
-		c.kicked = true
+	if c.live != nil || c.off {
+		return
+	}
+	c.kicked = true
+	if c.ready {
 		_ = c.nc.SetReadDeadline(past) // it is closed if it cannot be set
 	}
 }
 
-// settle takes a kick back.
-func (c *conn) settle() {
+// settle makes waiting possible again. It reports whether there was a kick, and whether
+// the time of the stage is over.
+func (c *conn) settle() (kicked, late bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.kicked {
-		c.kicked = false
-		_ = c.nc.SetReadDeadline(noDeadline) // fails as the next read does
-	}
+	kicked, late = c.kicked, c.readBy.CompareAndSwap(expired, 0)
+	c.kicked = false
+	_ = c.nc.SetReadDeadline(noDeadline) // fails as the next read does
+	return kicked, late
 }
 
 // lastLook takes what has come already, and ends the connection if there is nothing. A
 // connection on which a head has begun, or that is new, gets its time.
 func (c *conn) lastLook() {
-	if c.begun {
+	if c.begun || c.in.Len() > 0 {
 		return
 	}
 	patience := lastLookTime
 	if !c.served && c.server.draining.Load() && !c.gone.Load() {
 		patience = newcomerTime
 	}
-	_ = c.nc.SetReadDeadline(time.Now().Add(patience)) // fails as the read does
-	err := c.read()
-	_ = c.nc.SetReadDeadline(noDeadline) // as above
-	if err != nil {
-		c.over = true
+	for again := true; again; patience = lastLookTime {
+		_ = c.nc.SetReadDeadline(time.Now().Add(patience)) // fails as the read does
+		err := c.read(c.server.MaxHead)
+		again, _ = c.settle() // the kick may have come before the bytes were seen
+		if err == nil {
+			return
+		}
+		again = again && errors.Is(err, os.ErrDeadlineExceeded) && !c.server.cutting.Load()
 	}
+	c.over = true
 }
 
 // How long a connection may bring nothing before it is closed: when it has served, and
@@ -264,16 +301,31 @@ const (
 
 var errTimeout = &http1.Error{Status: http.StatusRequestTimeout, Reason: "the head of the request took too long"}
 
-// read waits for bytes, outside of Drive.
-func (c *conn) read() error {
-	space := c.in.Space(c.server.MaxHead)
-	n, err := c.bare.Read(space)
-	c.in.Wrote(n)
-	c.dry = false
-	if n > 0 {
-		return nil
+// more waits for bytes of a head, outside of Drive.
+func (c *conn) more() error {
+	if c.tls == nil || c.in.Len() > 0 {
+		return c.read(c.server.MaxHead)
 	}
-	return err
+	n, err := c.bare.Read(c.few[:])
+	if n == 0 {
+		return err
+	}
+	c.in.Wrote(copy(c.in.Space(n), c.few[:n]))
+	return nil
+}
+
+// read waits for bytes, outside of Drive. The buffer holds at most limit bytes.
+func (c *conn) read(limit int) error {
+	space := c.in.Space(limit)
+	if len(space) == 0 {
+		return io.ErrShortBuffer
+	}
+	n, err := c.bare.Read(space)
+	if n == 0 {
+		return err
+	}
+	c.in.Wrote(n)
+	return nil
 }
 
 // advance goes on as far as it can with what is there. It returns true when the
@@ -289,7 +341,7 @@ func (c *conn) advance() bool {
 				continue
 			}
 		}
-		if c.dry && !c.gone.Load() || !c.sock.CanDrive() {
+		if c.dry && c.watched && !c.gone.Load() || !c.sock.CanDrive() {
 			c.dry = false
 			c.wait()
 			return false
@@ -354,10 +406,13 @@ func (c *conn) next() (done, more bool) {
 	err = x.head.ParseRequest(b[:n])
 	c.in.Take(n)
 	c.scan = http1.Scan{}
-	c.begun = false
 	if c.readBy.Swap(0) == expired {
-		err = errTimeout
+		c.settle()
+		if c.begun { // else it came whole, at the end of the wait for it
+			err = errTimeout
+		}
 	}
+	c.begun = false
 	if err == nil {
 		err = x.prepare()
 	}
@@ -373,28 +428,30 @@ func (c *conn) next() (done, more bool) {
 }
 
 // left is told by the watcher that the client has gone, or has shut its sending side.
+// What belongs to an exchange is touched with mu held only: afterwards it serves
+// another.
 func (c *conn) left(reset bool) {
 	c.gone.Store(true)
 	c.kick() // the end may have come with the last bytes, unnoticed: look once more
 	c.mu.Lock()
-	ctx := c.live
-	c.mu.Unlock()
+	defer c.mu.Unlock()
+	c.reset = c.reset || reset
 	switch grace := c.server.Grace; {
-	case ctx == nil:
-	case reset || grace <= 0:
-		ctx.end()
-	default:
-		time.AfterFunc(grace, func() { c.endIf(ctx) })
+	case c.live == nil || c.off:
+	case c.reset || grace <= 0:
+		c.live.end()
+	case c.fuse == nil:
+		turn := c.turn
+		c.fuse = time.AfterFunc(grace, func() { c.endTurn(turn) })
 	}
 }
 
-// endIf ends the exchange under way if ctx is its context.
-func (c *conn) endIf(ctx *requestContext) {
+// endTurn ends the exchange under way if it is the one that it was.
+func (c *conn) endTurn(turn int) {
 	c.mu.Lock()
-	same := c.live == ctx
-	c.mu.Unlock()
-	if same {
-		ctx.end()
+	defer c.mu.Unlock()
+	if c.live != nil && c.turn == turn {
+		c.live.end()
 	}
 }
 
@@ -405,13 +462,20 @@ func (c *conn) cut() {
 	if c.live != nil {
 		c.live.end()
 	}
+	if !c.ready {
+		_ = c.nc.Close() // whatever it waits for
+		return
+	}
 	_ = c.nc.SetDeadline(past) // it is closed if it cannot be set
 }
 
-// write sends the parts, within the write time-out.
+// write sends the parts, within the write time-out. A write that takes longer fails,
+// even if it succeeds in the end: the connection is not to be used any more.
 func (c *conn) write(a, b []byte) error {
 	c.writeBy.Store(c.server.clock.after(c.server.WriteTimeout, c.server.tick))
 	_, err := c.sock.Writev(a, b)
-	c.writeBy.Store(0)
+	if c.writeBy.Swap(0) == expired && err == nil {
+		return os.ErrDeadlineExceeded
+	}
 	return err
 }

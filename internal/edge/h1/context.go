@@ -10,9 +10,7 @@ import (
 // A requestContext is the context of a request. Unlike those of package context it
 // costs nothing before somebody derives another from it, or waits for its end.
 type requestContext struct {
-	context.Context // of the server: values
-
-	server *Server
+	context.Context // of the server: values; never changes
 
 	mu       sync.Mutex
 	err      error

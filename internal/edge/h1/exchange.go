@@ -1,12 +1,12 @@
 package h1
 
 import (
+	"crypto/tls"
 	"net"
 	"net/http"
 	"net/url"
 	"runtime/debug"
 	"strings"
-	"sync"
 
 	"github.com/airside-gateway/airside/internal/http1"
 )
@@ -25,55 +25,66 @@ type exchange struct {
 	ctx   *requestContext
 }
 
-var exchanges = sync.Pool{New: func() any { return new(exchange) }}
-
 // newExchange returns one that is ready for a head.
 func (c *conn) newExchange() *exchange {
-	x, _ := exchanges.Get().(*exchange) // the pool holds nothing else
+	x, _ := c.server.exchanges.Get().(*exchange)
+	if x == nil {
+		x = new(exchange)
+	}
 	x.conn = c
 	x.head.Reset()
 	if x.ctx == nil {
-		x.ctx = &requestContext{server: c.server}
+		x.ctx = &requestContext{Context: c.server.Context}
 		x.blank = new(http.Request).WithContext(x.ctx)
 		x.req = new(http.Request)
 	}
-	x.ctx.Context = c.server.Context
-	x.body = body{}
 	x.out.reset(x)
 	return x
 }
 
+// manyFields is from how many on the maps of headers are not used again: clearing them
+// would cost each request to come.
+const manyFields = 64
+
 // release gives x back when its request has been answered.
 func (x *exchange) release() {
-	if x.conn.server.Poison {
-		x.poison()
-	}
-	clean := x.ctx.finish()
+	s := x.conn.server
 	x.conn = nil
 	x.body = body{}
 	x.out.forget()
-	if !clean {
+	if s.Poison {
+		x.poison()
+		return
+	}
+	if !x.ctx.finish() {
 		x.ctx, x.blank, x.req = nil, nil, nil
 	}
-	exchanges.Put(x)
+	if x.head.Fields > manyFields {
+		x.head = http1.Head{}
+	}
+	if len(x.out.header) > manyFields {
+		x.out.header = nil
+	}
+	s.exchanges.Put(x)
 }
 
-// poison makes whatever is kept of the request useless, and lets nobody use it again:
-// so a test sees who has kept it, and the race detector who reads it now.
+// poison makes whatever is kept of the request useless: so a test sees who has kept it,
+// and the race detector who reads it now. Nobody uses x again.
 func (x *exchange) poison() {
 	const junk = "kept after its exchange"
-	for k, v := range x.head.Header {
-		for i := range v {
-			v[i] = junk
+	for _, h := range []http.Header{x.head.Header, x.out.header} {
+		for k, v := range h {
+			for i := range v {
+				v[i] = junk
+			}
+			h[k] = []string{junk}
 		}
-		x.head.Header[k] = []string{junk}
+		if h != nil {
+			h["Poison"] = []string{junk}
+		}
 	}
-	if x.req != nil {
-		x.req.Method, x.req.Host, x.req.RequestURI = junk, junk, junk
-		x.req.Header = http.Header{"Poison": {junk}}
-	}
+	x.req.Method, x.req.Host, x.req.RequestURI = junk, junk, junk
 	x.url = url.URL{Path: junk}
-	x.head = http1.Head{}
 	x.ctx.end()
 }
 
@@ -83,8 +94,14 @@ func chunked() []string { return []string{"chunked"} }
 // prepare makes the request of the head.
 func (x *exchange) prepare() error {
 	h, c := &x.head, x.conn
-	if h.Expects && (!h.Continue || h.Minor == 0) {
-		return errExpect
+	if h.Expects {
+		if !h.Continue || len(h.Header["Expect"]) > 1 {
+			return errExpect
+		}
+		if h.Minor == 0 { // RFC 9110 section 10.1.1
+			h.Continue = false
+			delete(h.Header, "Expect")
+		}
 	}
 	r := x.req
 	*r = *x.blank
@@ -164,35 +181,33 @@ func (c *conn) begin(x *exchange) {
 	}
 	c.mu.Lock()
 	c.live = x.ctx
-	kicked := c.kicked
-	c.mu.Unlock()
-	if kicked {
-		c.settle()
+	c.turn++
+	cutting := c.server.cutting.Load()
+	if c.kicked && !cutting {
+		_ = c.nc.SetReadDeadline(noDeadline) // fails as the next read does
 	}
+	c.kicked = false
+	if cutting {
+		x.ctx.end()
+	}
+	c.mu.Unlock()
 	if c.gone.Load() {
 		c.left(false)
-	}
-	if c.server.cutting.Load() {
-		x.ctx.end()
 	}
 }
 
 // end does what comes after the handler. Cut says that the answer is not whole.
 func (c *conn) end(x *exchange, cut bool) {
-	if !c.stolen {
-		if !cut && x.out.finish() != nil {
-			cut = true
-		}
-		if x.out.moved {
-			_ = c.nc.SetReadDeadline(noDeadline)  // fails as the next read does
-			_ = c.nc.SetWriteDeadline(noDeadline) // as above
-		}
+	switch {
+	case c.stolen:
+	case cut:
+		_ = x.out.flush() // what was written before; the answer is cut anyway
+	case x.out.finish() != nil:
+		cut = true
 	}
-	unread := !x.body.ended
-	c.mu.Lock()
-	c.live = nil
-	c.mu.Unlock()
+	c.stop(x)
 	c.served = true
+	unread := !x.body.ended
 	switch {
 	case c.stolen:
 		c.over = true
@@ -208,11 +223,29 @@ func (c *conn) end(x *exchange, cut bool) {
 	x.release()
 }
 
+// stop takes note that x is not under way any more.
+func (c *conn) stop(x *exchange) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.live = nil
+	if c.fuse != nil {
+		c.fuse.Stop()
+		c.fuse = nil
+	}
+	if x.out.moved && !c.off && !c.server.cutting.Load() {
+		_ = c.nc.SetDeadline(noDeadline) // fails as the next read does
+	}
+}
+
 // abort makes the end of the connection visible as one that is none: only it tells the
-// end of an answer that has no length.
+// end of an answer that has no length. TLS has no words for that: the connection
+// beneath is closed first, so that none are said.
 func (c *conn) abort() {
 	if t, ok := transport(c.nc).(*net.TCPConn); ok {
 		_ = t.SetLinger(0) // fails where the connection has ended already
+	}
+	if t, ok := c.nc.(*tls.Conn); ok {
+		_ = t.NetConn().Close() // it is closed again with what stands on it
 	}
 }
 

@@ -16,7 +16,6 @@ package h1
 
 import (
 	"context"
-	"errors"
 	"log/slog"
 	"net"
 	"net/http"
@@ -144,13 +143,11 @@ func (s *Server) enter(c *conn) bool {
 
 // leave forgets c.
 func (s *Server) leave(c *conn, state http.ConnState) {
-	s.mu.Lock()
-	delete(s.conns, c)
-	s.hush()
-	s.mu.Unlock()
 	s.tell(c.nc, state)
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	delete(s.conns, c)
+	s.hush()
 	s.done()
 }
 
@@ -216,5 +213,3 @@ func (s *Server) stop(each func(*conn)) {
 	}
 	s.hush()
 }
-
-var errHijack = errors.New("h1: this connection cannot be taken over: the request asks for no upgrade")

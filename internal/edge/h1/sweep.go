@@ -67,7 +67,6 @@ func tickFor(limits ...time.Duration) time.Duration {
 // sweep ends what takes longer than it may, on all connections, until there are none.
 // One goroutine does it, so that an exchange sets its deadlines by storing a number.
 func (s *Server) sweep() {
-	defer s.work.Done()
 	ticker := time.NewTicker(s.tick)
 	defer ticker.Stop()
 	for {
@@ -83,6 +82,7 @@ func (s *Server) sweep() {
 		}
 		if len(s.conns) == 0 {
 			s.sweeping = false
+			s.done()
 			s.mu.Unlock()
 			return
 		}
@@ -95,10 +95,14 @@ var past = time.Unix(1, 0)
 
 // expire ends the stage that c is in if its time is over.
 func (c *conn) expire(now int64) {
-	if d := c.readBy.Load(); d > 0 && d < now && c.readBy.CompareAndSwap(d, expired) {
-		_ = c.nc.SetReadDeadline(past) // it is closed if it cannot be set
+	if d := c.readBy.Load(); d > 0 && d < now {
+		c.mu.Lock()
+		if c.readBy.CompareAndSwap(d, expired) {
+			_ = c.nc.SetReadDeadline(past) // it is closed if it cannot be set
+		}
+		c.mu.Unlock()
 	}
-	if d := c.writeBy.Load(); d > 0 && d < now {
+	if d := c.writeBy.Load(); d > 0 && d < now && c.writeBy.CompareAndSwap(d, expired) {
 		_ = c.nc.SetWriteDeadline(past) // as above
 	}
 }

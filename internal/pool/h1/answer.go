@@ -9,7 +9,7 @@ import (
 )
 
 // An Answer is the head of an answer, and its body as [http.Response.Body]. The header
-// is valid until the body was closed; all its strings may be kept.
+// is valid until [Answer.Recycle]; all its strings may be kept.
 //
 // The body ends in [io.EOF] only if it was complete, and otherwise in an [Error] of the
 // kind Cut. It is an [io.WriterTo]. The body of a 101 (Switching Protocols) is an
@@ -26,6 +26,30 @@ type Answer struct {
 
 // Watch makes w be told when the agent is awaited while the body is read.
 func (a *Answer) Watch(w Watch) { a.body.watch = w }
+
+// Recycle lets the memory of the header be used again: nothing of the answer may be
+// used any more. Its body must have been closed, or be [http.NoBody].
+func (a *Answer) Recycle() {
+	h := a.body.head
+	if h == nil {
+		return
+	}
+	a.body.head, a.Header = nil, nil
+	if !a.body.poisons {
+		heads.Put(h)
+		return
+	}
+	for _, values := range h.Header {
+		for i := range values {
+			values[i] = poison
+		}
+	}
+	clear(h.Header)
+	h.Header[poison] = []string{poison}
+}
+
+// poison is what stands where something was that may not be used any more.
+const poison = "Poison"
 
 // answer puts the head into a, and makes the body.
 func (k *conn) answer(a *Answer) {
@@ -68,7 +92,6 @@ func (k *conn) answer(a *Answer) {
 		b.mode = untilClose
 		return
 	}
-	b.head = nil // the header goes on to be used
 	a.Body = http.NoBody
 	b.finish(nil)
 }

@@ -181,7 +181,8 @@ func TestHead(t *testing.T) {
 	}
 }
 
-// TestPoison proves that a header kept beyond Close shows it.
+// TestPoison proves that a header kept beyond Recycle shows it, and one beyond Close
+// does not.
 func TestPoison(t *testing.T) {
 	c := open(t, agent(t, says("HTTP/1.1 200 OK\r\nContent-Length: 1\r\nX-A: 1\r\n\r\na")), ways[0].wrap)
 	a := &Answer{}
@@ -190,6 +191,10 @@ func TestPoison(t *testing.T) {
 	}
 	kept, values := a.Header, a.Header["X-A"]
 	_ = a.Body.Close()
+	if a.Header.Get("X-A") != "1" {
+		t.Errorf("after Close the header is %v", a.Header)
+	}
+	a.Recycle()
 	if kept.Get("X-A") != "" || kept.Get(poison) != poison || values[0] != poison || a.Header != nil {
 		t.Errorf("got %v, %v, %v, want them spoilt", kept, values, a.Header)
 	}

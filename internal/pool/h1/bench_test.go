@@ -84,6 +84,7 @@ func (l *loader) exchange(t testing.TB) {
 		t.Fatalf("got %d bytes, %v", n, err)
 	}
 	_ = a.Body.Close()
+	a.Recycle()
 	l.trip.Reset()
 }
 

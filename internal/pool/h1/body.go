@@ -30,7 +30,7 @@ const (
 type body struct {
 	conn   *conn // nil when it has ended
 	resp   *http.Response
-	head   *http1.Head // given back when it is closed
+	head   *http1.Head // see Answer.Recycle
 	watch  Watch       // or nil
 	mode   mode
 	left   int64 // of a sized body
@@ -376,7 +376,7 @@ func (b *body) relay() {
 }
 
 // Close gives up what has not been read. If that is short and at hand, the connection
-// is kept. After it nothing of the answer may be used.
+// is kept.
 func (b *body) Close() error {
 	if b.closed {
 		return nil
@@ -384,9 +384,6 @@ func (b *body) Close() error {
 	b.closed = true
 	if b.err == nil && !b.drain() {
 		b.finish(errOver)
-	}
-	if b.head != nil {
-		b.release()
 	}
 	return nil
 }
@@ -424,23 +421,3 @@ func (k *conn) stepDrain() bool {
 	}
 	return true
 }
-
-// release gives the head back.
-func (b *body) release() {
-	h := b.head
-	b.head, b.resp.Header = nil, nil
-	if !b.poisons {
-		heads.Put(h)
-		return
-	}
-	for _, values := range h.Header {
-		for i := range values {
-			values[i] = poison
-		}
-	}
-	clear(h.Header)
-	h.Header[poison] = []string{poison}
-}
-
-// poison is what stands where something was that may not be used any more.
-const poison = "Poison"
