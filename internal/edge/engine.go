@@ -27,6 +27,9 @@ const (
 	frameSize      = 16 << 10
 	streamWindow   = 256 << 10 // of a body that waits for the agent
 	connWindow     = 1 << 20   // of all that wait: one that does not move must not stop the others
+
+	pingAfter   = time.Minute // of silence
+	pingTimeout = 15 * time.Second
 )
 
 // newEngine returns the engine for l: for each version of HTTP one, and a front
@@ -65,6 +68,9 @@ func (k *socket) newHTTP1(l *Listener, state func(net.Conn, http.ConnState)) eng
 // newHTTP2 returns the engine for HTTP/2. Its connections are guarded; for net/http
 // all of them are unencrypted, but it asks those that can tell for their TLS state.
 func (k *socket) newHTTP2(l *Listener, state func(net.Conn, http.ConnState)) engine {
+	if l.FastH2 {
+		return k.newFastHTTP2(l, state)
+	}
 	srv := k.newStandard(l, state)
 	srv.Protocols.SetUnencryptedHTTP2(true)
 	srv.ConnContext = h2.WithConn
@@ -73,8 +79,8 @@ func (k *socket) newHTTP2(l *Listener, state func(net.Conn, http.ConnState)) eng
 		MaxReadFrameSize:              frameSize,
 		MaxReceiveBufferPerStream:     streamWindow,
 		MaxReceiveBufferPerConnection: connWindow,
-		SendPingTimeout:               time.Minute,
-		PingTimeout:                   15 * time.Second,
+		SendPingTimeout:               pingAfter,
+		PingTimeout:                   pingTimeout,
 		WriteByteTimeout:              l.Limits.WriteTimeout,
 	}
 	return srv

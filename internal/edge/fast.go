@@ -9,6 +9,7 @@ import (
 
 	"github.com/airside-gateway/airside"
 	"github.com/airside-gateway/airside/internal/edge/h1"
+	"github.com/airside-gateway/airside/internal/edge/h2/server"
 	"github.com/airside-gateway/airside/internal/http1"
 )
 
@@ -32,6 +33,22 @@ func (k *socket) newFast(l *Listener, state func(net.Conn, http.ConnState)) engi
 			state(c, s)
 		},
 	})
+}
+
+// newFastHTTP2 returns our own engine for HTTP/2. Its connections are guarded, and
+// those of TLS have shaken hands. It tells state what becomes of them.
+func (k *socket) newFastHTTP2(l *Listener, state func(net.Conn, http.ConnState)) engine {
+	return server.New(server.Config{
+		Handler: http.HandlerFunc(k.serveOurs), Refuse: k.refuse, Context: k.server.ctx,
+		MaxHead: l.Limits.Headers, Idle: l.Limits.Idle, WriteTimeout: l.Limits.WriteTimeout,
+		PingAfter: pingAfter, PingTimeout: pingTimeout,
+		Streams: streamsPerConn, StreamWindow: streamWindow, ConnWindow: connWindow,
+		State: state, Log: k.server.Log, Poison: k.server.Poison,
+	})
+}
+
+func (k *socket) serveOurs(w http.ResponseWriter, r *http.Request) {
+	k.server.serve(k.live.Load().Listener, w, r)
 }
 
 // watcher is the one for all engines; nil where connections cannot be watched.

@@ -157,7 +157,7 @@ func (e *exchange) relay(resp *http.Response) error {
 	case !out.begun:
 		out.begin()
 	}
-	if e.major == 1 {
+	if e.major == 1 || e.fast != nil {
 		return nil
 	}
 	return out.flush() // while the alarm is armed: net/http would wait for a client's window for ever

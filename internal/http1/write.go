@@ -13,33 +13,45 @@ func AppendField(b []byte, name, value string) []byte {
 	return append(b, "\r\n"...)
 }
 
-// AppendFields appends the lines of h but for those that drop names, in the order of
-// the names. They must be valid.
-func AppendFields(b []byte, h http.Header, drop func(name string) bool) []byte {
-	var room [32]string
-	for _, name := range Names(room[:0], h) {
-		if drop(name) {
-			continue
-		}
-		for _, v := range h[name] {
-			b = AppendField(b, name, v)
-		}
-	}
-	return b
+// A Line is a field with its values: a line of a header for each.
+type Line struct {
+	Name   string
+	Values []string
 }
 
-// Names appends the names of h to room, in order, so that the same header is written
-// the same way each time.
-func Names(room []string, h http.Header) []string {
-	for name := range h {
+// Lines appends the fields of h to room, in the order of their names, so that the same
+// header is written the same way each time.
+func Lines(room []Line, h http.Header) []Line {
+	for name, values := range h {
 		i := len(room)
-		room = append(room, name)
-		for ; i > 0 && name < room[i-1]; i-- {
+		room = append(room, Line{})
+		for ; i > 0 && name < room[i-1].Name; i-- {
 			room[i] = room[i-1]
 		}
-		room[i] = name
+		room[i] = Line{name, values}
 	}
 	return room
+}
+
+// AppendLine appends a field, a line for each value. It reports false, and appends
+// nothing, if the name or a value is not valid.
+func AppendLine(b []byte, l *Line) ([]byte, bool) {
+	begin := len(b)
+	for _, v := range l.Values {
+		at := len(b)
+		b = append(b, l.Name...)
+		if tokenLen(b[at:]) != len(l.Name) || l.Name == "" {
+			return b[:begin], false
+		}
+		b = append(b, ": "...)
+		at = len(b)
+		b = append(b, v...)
+		if control(b[at:]) != len(v) {
+			return b[:begin], false
+		}
+		b = append(b, "\r\n"...)
+	}
+	return b, true
 }
 
 // AppendLength appends a Content-Length line.

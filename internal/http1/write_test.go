@@ -12,14 +12,12 @@ import (
 )
 
 func TestAppend(t *testing.T) {
-	none := func(string) bool { return false }
 	for _, c := range []struct{ name, got, want string }{
 		{"field", string(AppendField([]byte("x"), "A", "b")), "xA: b\r\n"},
 		{"empty field", string(AppendField(nil, "A", "")), "A: \r\n"},
-		{"fields", string(AppendFields(nil, http.Header{"A": {"b", "c"}}, none)), "A: b\r\nA: c\r\n"},
-		{"fields without some", string(AppendFields(nil, http.Header{"A": {"b"}, "C": {"d"}}, func(n string) bool { return n == "A" })), "C: d\r\n"},
-		{"fields in order", string(AppendFields(nil, http.Header{"C": {"1"}, "A": {"2"}, "D": {"3"}, "B": {"4", "0"}}, none)), "A: 2\r\nB: 4\r\nB: 0\r\nC: 1\r\nD: 3\r\n"},
-		{"no fields", string(AppendFields(nil, nil, none)), ""},
+		{"fields", appendAll(http.Header{"A": {"b", "c"}}), "A: b\r\nA: c\r\n"},
+		{"fields in order", appendAll(http.Header{"C": {"1"}, "A": {"2"}, "D": {"3"}, "B": {"4", "0"}}), "A: 2\r\nB: 4\r\nB: 0\r\nC: 1\r\nD: 3\r\n"},
+		{"no fields", appendAll(nil), ""},
 		{"length", string(AppendLength(nil, 0)), "Content-Length: 0\r\n"},
 		{"long length", string(AppendLength(nil, 1<<62)), "Content-Length: 4611686018427387904\r\n"},
 		{"status", string(AppendStatus(nil, 200, "")), "HTTP/1.1 200 OK\r\n"},
@@ -37,15 +35,40 @@ func TestAppend(t *testing.T) {
 	}
 }
 
+// appendAll is h written down.
+func appendAll(h http.Header) string {
+	var b []byte
+	for _, l := range Lines(nil, h) {
+		b, _ = AppendLine(b, &l)
+	}
+	return string(b)
+}
+
 // However many names there are, they come in order.
-func TestNames(t *testing.T) {
+func TestLines(t *testing.T) {
 	h := http.Header{}
 	for i := range 2 * MaxFields {
 		h.Set(fmt.Sprintf("X-%d", i*7919%1000), "a")
 	}
-	var room [32]string
-	if d := cmp.Diff(Names(room[:0], h), slices.Sorted(maps.Keys(h))); d != "" {
+	var room [32]Line
+	var got []string
+	for _, l := range Lines(room[:0], h) {
+		got = append(got, l.Name)
+	}
+	if d := cmp.Diff(got, slices.Sorted(maps.Keys(h))); d != "" {
 		t.Errorf("got (-), want (+)\n%s", d)
+	}
+}
+
+// What is not valid is not written, not even in part.
+func TestInvalidLines(t *testing.T) {
+	for _, l := range []Line{
+		{"", []string{"a"}}, {"A B", []string{"a"}}, {"A:", []string{"a"}}, {"A\r\n", []string{"a"}},
+		{"A", []string{"a", "b\r\nC: d"}}, {"A", []string{"a\x00"}}, {"A", []string{"\x7f"}},
+	} {
+		if b, ok := AppendLine([]byte("before"), &l); ok || string(b) != "before" {
+			t.Errorf("%q: got %q, %t", l, b, ok)
+		}
 	}
 }
 
@@ -53,7 +76,9 @@ func TestNames(t *testing.T) {
 func TestWrittenIsRead(t *testing.T) {
 	header := http.Header{"A": {"1", "2"}, "Set-Cookie": {"x", "y"}, "Empty": {""}, "Content-Length": {"7"}}
 	b := AppendStatus(nil, 299, "My own")
-	b = AppendFields(b, header, func(n string) bool { return n == "Content-Length" })
+	without := maps.Clone(header)
+	delete(without, "Content-Length")
+	b = append(b, appendAll(without)...)
 	b = append(AppendLength(b, 9), "\r\n"...)
 	got, n, err := answer(b)
 	if err != nil || n != len(b) {

@@ -29,7 +29,8 @@ type Limits struct {
 // that is under way.
 type watch struct {
 	limits Limits
-	begin  time.Time
+	origin time.Time     // what the times are counted from
+	begin  time.Duration // of the try, after origin
 	end    time.Duration // what is left of Total, from begin; 0 none
 	cancel func(error)
 
@@ -40,7 +41,7 @@ type watch struct {
 
 	mu      sync.Mutex // guards what follows
 	timer   *time.Timer
-	rings   time.Time // when the timer rings; zero: it does not
+	rings   time.Duration // when the timer rings, after origin; 0: it does not
 	headed  bool
 	endless bool // Total is in force no more
 	stopped bool
@@ -50,10 +51,13 @@ type watch struct {
 func (w *watch) start(limits Limits, end time.Time, cancel func(error)) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.limits, w.begin, w.end, w.cancel = limits, time.Now(), 0, cancel
+	if w.origin.IsZero() {
+		w.origin = time.Now()
+	}
+	w.limits, w.begin, w.end, w.cancel = limits, time.Since(w.origin), 0, cancel
 	w.headed, w.endless, w.stopped = false, false, false
 	if !end.IsZero() {
-		w.end = max(end.Sub(w.begin), 1)
+		w.end = max(end.Sub(w.origin)-w.begin, 1)
 	}
 	w.head.Store(1)
 	w.body.Store(0)
@@ -65,20 +69,24 @@ func (w *watch) start(limits Limits, end time.Time, cancel func(error)) {
 // ringAt sees to it that the timer rings when due has passed since begin, or before. It
 // is called with mu held.
 func (w *watch) ringAt(due time.Duration) {
-	at := w.begin.Add(due)
-	if !w.rings.IsZero() && !at.Before(w.rings) {
+	at := w.begin + due
+	if w.rings > 0 && at >= w.rings {
 		return
 	}
 	w.rings = at
+	in := at - time.Since(w.origin)
 	if w.timer == nil {
-		w.timer = time.AfterFunc(time.Until(at), w.ring)
+		w.timer = time.AfterFunc(in, w.ring)
 		return
 	}
-	w.timer.Reset(time.Until(at))
+	w.timer.Reset(in)
 }
 
 // now is never 0, which means that nobody waits.
-func (w *watch) now() int64 { return max(int64(time.Since(w.begin)), 1) }
+func (w *watch) now() int64 { return max(int64(w.since()), 1) }
+
+// since is the time since begin.
+func (w *watch) since() time.Duration { return time.Since(w.origin) - w.begin }
 
 // sending notes that the client is awaited, and sent that it has sent something:
 // from then on the agent is awaited again.
@@ -108,7 +116,7 @@ func (w *watch) answered(endless bool) {
 	if w.stopped {
 		return
 	}
-	if due, _, _ := w.due(time.Since(w.begin)); due > 0 {
+	if due, _, _ := w.due(w.since()); due > 0 {
 		w.ringAt(due)
 	}
 }
@@ -134,11 +142,11 @@ func (w *watch) drop() {
 func (w *watch) ring() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.rings = time.Time{}
+	w.rings = 0
 	if w.stopped {
 		return
 	}
-	now := time.Since(w.begin)
+	now := w.since()
 	due, k, limit := w.due(now)
 	switch {
 	case due == 0:

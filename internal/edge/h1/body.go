@@ -3,6 +3,7 @@ package h1
 import (
 	"errors"
 	"io"
+	"maps"
 	"net/http"
 
 	"github.com/airside-gateway/airside/internal/http1"
@@ -54,12 +55,11 @@ func (b *body) Read(p []byte) (int, error) {
 	if err := b.x.out.askOn(); err != nil {
 		return 0, err
 	}
-	n, err := 0, error(nil)
+	read := b.readLength
 	if b.coded {
-		n, err = b.readChunks(p)
-	} else {
-		n, err = b.readLength(p)
+		read = b.readChunks
 	}
+	n, err := read(p)
 	if err != nil && !errors.Is(err, io.EOF) {
 		b.err = err
 	}
@@ -144,9 +144,7 @@ func (b *body) finish(trailer http.Header) {
 	if r.Trailer == nil {
 		r.Trailer = http.Header{}
 	}
-	for k, v := range trailer {
-		r.Trailer[k] = v
-	}
+	maps.Copy(r.Trailer, trailer)
 }
 
 func unexpected(err error) error {

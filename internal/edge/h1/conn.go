@@ -202,7 +202,7 @@ func (c *conn) drain() {
 	if c.server.draining.Load() {
 		patience /= 4
 	}
-	_ = c.nc.SetReadDeadline(time.Now().Add(patience))       // it is closed anyway
+	_ = c.nc.SetReadDeadline(time.Now().Add(patience))      // it is closed anyway
 	_, _ = io.Copy(io.Discard, struct{ io.Reader }{c.bare}) // ends by the deadline, at the latest
 }
 

@@ -17,8 +17,10 @@ type requestContext struct {
 	done     chan struct{} // made for who asks
 	funcs    map[int]func()
 	next     int
-	attached interface{ Canceled() }
 	observed bool // somebody has a channel or a function here, and may keep it
+
+	attaching sync.Mutex // held while who is attached is told, and taken before mu
+	attached  interface{ Canceled() }
 }
 
 // Deadline says that there is none.
@@ -79,16 +81,16 @@ func (c *requestContext) AfterFunc(f func()) (stop func() bool) {
 }
 
 // Attach has a told when the context ends, in the place of a function: that costs
-// nothing. There can be one at a time; it reports whether a is the one. If the context
+// nothing. There can be one at a time; it reports whether a is the one. It may be told twice. If the context
 // has ended already, a is told at once. [requestContext.Detach] must follow.
 func (c *requestContext) Attach(a interface{ Canceled() }) bool {
-	c.mu.Lock()
-	defer c.mu.Unlock()
+	c.attaching.Lock()
+	defer c.attaching.Unlock()
 	if c.attached != nil {
 		return false
 	}
 	c.attached = a
-	if c.err != nil {
+	if c.Err() != nil {
 		a.Canceled()
 	}
 	return true
@@ -96,17 +98,29 @@ func (c *requestContext) Attach(a interface{ Canceled() }) bool {
 
 // Detach forgets who was attached. Afterwards he is not told any more.
 func (c *requestContext) Detach() {
-	c.mu.Lock()
-	defer c.mu.Unlock()
+	c.attaching.Lock()
+	defer c.attaching.Unlock()
 	c.attached = nil
 }
 
 // end ends the context.
 func (c *requestContext) end() {
+	if !c.over() {
+		return
+	}
+	c.attaching.Lock() // without mu: who is told may cancel what was derived of c
+	defer c.attaching.Unlock()
+	if c.attached != nil {
+		c.attached.Canceled()
+	}
+}
+
+// over takes note of the end, and reports whether it was not over before.
+func (c *requestContext) over() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.err != nil {
-		return
+		return false
 	}
 	c.err = context.Canceled
 	if c.done != nil {
@@ -116,17 +130,17 @@ func (c *requestContext) end() {
 		go f()
 	}
 	c.funcs = nil
-	if c.attached != nil {
-		c.attached.Canceled()
-	}
+	return true
 }
 
 // finish ends the context at the end of its request, and reports whether nobody can
 // have kept anything of it, so that it may serve another.
 func (c *requestContext) finish() bool {
+	c.attaching.Lock()
 	c.mu.Lock()
 	clean := !c.observed && c.attached == nil && c.err == nil
 	c.mu.Unlock()
+	c.attaching.Unlock()
 	if !clean {
 		c.end()
 	}

@@ -2,6 +2,7 @@ package h1
 
 import (
 	"crypto/tls"
+	"log/slog"
 	"net"
 	"net/http"
 	"net/url"
@@ -255,7 +256,7 @@ func (x *exchange) serve(handler func(http.ResponseWriter, *http.Request)) (cut 
 		if p := recover(); p != nil {
 			cut = true
 			if p != http.ErrAbortHandler { //nolint:errorlint // it is that very value
-				x.conn.server.Log.Error("a handler panicked", "value", p, "stack", string(debug.Stack()))
+				x.conn.server.Log.LogAttrs(x.conn.server.Context, slog.LevelError, "a handler panicked", slog.Any("value", p), slog.String("stack", string(debug.Stack())))
 			}
 		}
 	}()

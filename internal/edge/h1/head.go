@@ -25,7 +25,7 @@ func (w *response) WriteHeader(status int) {
 	if w.x.head.Continue {
 		w.askMu.Lock() // a 100 may be on its way
 		defer w.askMu.Unlock()
-		w.asking.Store(notAsked)
+		w.close = w.close || w.asking.Swap(notAsked) == awaits // the body will not come, or it comes unasked
 	}
 	w.status = status
 	w.room()
@@ -49,10 +49,12 @@ func (w *response) interim(status int) {
 	}
 	w.room()
 	w.out = http1.AppendStatus(w.out, status, "")
-	var room [32]string
-	for _, k := range http1.Names(room[:0], w.header) {
+	var room [24]http1.Line
+	lines := http1.Lines(room[:0], w.header)
+	for i := range lines {
+		k := lines[i].Name
 		if k != "Content-Length" && k != "Transfer-Encoding" {
-			w.field(k, w.header[k])
+			w.field(&lines[i])
 		}
 	}
 	w.out = append(w.out, "\r\n"...)
@@ -82,7 +84,7 @@ func (w *response) Answer(a *Answer) {
 	if w.x.head.Continue {
 		w.askMu.Lock() // a 100 may be on its way
 		defer w.askMu.Unlock()
-		w.asking.Store(notAsked)
+		w.close = w.close || w.asking.Swap(notAsked) == awaits // the body will not come, or it comes unasked
 	}
 	w.status = a.Status
 	w.closes(a.Close)
@@ -149,8 +151,10 @@ func length(h http.Header) (int64, bool) {
 // passOn appends h, but for what is about a connection, with the id in its place.
 func (w *response) passOn(h http.Header, id string, announced bool) {
 	dated, sized, named := false, false, false
-	var room [32]string
-	for _, k := range http1.Names(room[:0], h) {
+	var room [24]http1.Line
+	lines := http1.Lines(room[:0], h)
+	for i := range lines {
+		k := lines[i].Name
 		if !named && k >= requestID {
 			named = true
 			w.out = http1.AppendField(w.out, requestID, id)
@@ -170,7 +174,7 @@ func (w *response) passOn(h http.Header, id string, announced bool) {
 		case "Date":
 			dated = true
 		}
-		w.field(k, h[k])
+		w.field(&lines[i])
 	}
 	if !named {
 		w.out = http1.AppendField(w.out, requestID, id)
@@ -212,8 +216,10 @@ func hasClose(values []string) bool {
 // fields appends the header, with what framing has decided.
 func (w *response) fields() {
 	dated := false
-	var room [32]string
-	for _, k := range http1.Names(room[:0], w.header) {
+	var room [24]http1.Line
+	lines := http1.Lines(room[:0], w.header)
+	for i := range lines {
+		k := lines[i].Name
 		switch k {
 		case "Connection", "Transfer-Encoding":
 			continue
@@ -222,7 +228,7 @@ func (w *response) fields() {
 		case "Date":
 			dated = true
 		}
-		w.field(k, w.header[k])
+		w.field(&lines[i])
 	}
 	if w.sized {
 		w.out = http1.AppendLength(w.out, w.left)
@@ -244,15 +250,13 @@ func (w *response) tail(dated bool) {
 }
 
 // field appends lines. What would break out of them is made harmless.
-func (w *response) field(name string, values []string) {
-	if !http1.ValidName(name) { // http.TrailerPrefix is none either
+func (w *response) field(l *http1.Line) {
+	var ok bool
+	if w.out, ok = http1.AppendLine(w.out, l); ok || !http1.ValidName(l.Name) { // http.TrailerPrefix is none either
 		return
 	}
-	for _, v := range values {
-		if !http1.ValidValue(v) {
-			v = harmless(v)
-		}
-		w.out = http1.AppendField(w.out, name, v)
+	for _, v := range l.Values {
+		w.out = http1.AppendField(w.out, l.Name, harmless(v))
 	}
 }
 

@@ -200,7 +200,7 @@ func dial(t *testing.T, way way, addr string) *client {
 	}
 	cl := &client{Conn: c, t: t, raw: c.(*net.TCPConn)}
 	if way == secure {
-		cl.Conn = tls.Client(c, &tls.Config{InsecureSkipVerify: true}) //nolint:gosec // the certificate under test is self-signed
+		cl.Conn = tls.Client(c, &tls.Config{InsecureSkipVerify: true})
 	}
 	if err := c.SetDeadline(time.Now().Add(patience)); err != nil {
 		t.Fatal(err)
@@ -224,6 +224,7 @@ type answered struct {
 	Header  http.Header
 	Body    string
 	Trailer http.Header
+	Close   bool   // says that the connection ends
 	Err     string // how reading it failed
 }
 
@@ -243,7 +244,7 @@ func (c *client) hear(method string) (a answered, interim []int) {
 		}
 		body, err := io.ReadAll(resp.Body)
 		_ = resp.Body.Close()
-		return answered{Status: resp.StatusCode, Header: resp.Header, Body: string(body), Trailer: resp.Trailer, Err: kind(err)}, interim
+		return answered{Status: resp.StatusCode, Header: resp.Header, Body: string(body), Trailer: resp.Trailer, Close: resp.Close, Err: kind(err)}, interim
 	}
 }
 
@@ -259,13 +260,12 @@ func kind(err error) string {
 }
 
 // want hears an answer and holds it to a status and a body.
-func (c *client) want(method string, status int, body string) answered {
+func (c *client) want(method string, status int, body string) {
 	c.t.Helper()
 	a, _ := c.hear(method)
 	if a.Status != status || a.Body != body || a.Err != "" {
 		c.t.Fatalf("got %+v, want %d %q", a, status, body)
 	}
-	return a
 }
 
 // wantEnd waits for the end of the connection, which may be a reset.

@@ -28,7 +28,7 @@ type response struct {
 	coded  bool  // chunked
 	bodied bool  // the answer has a body
 	close  bool  // the connection is closed after the answer
-	empty  bool // the handler wrote nothing at all
+	empty  bool  // the handler wrote nothing at all
 	done   bool
 	moved  bool  // a deadline was set
 	err    error // of a write

@@ -101,7 +101,7 @@ func (w *Watcher) run() {
 	_ = w.raw.Read(func(set uintptr) bool { // ends when the set is closed
 		for {
 			n, err := syscall.EpollWait(int(set), events, 0)
-			if err == syscall.EINTR { //nolint:errorlint // a number
+			if err == syscall.EINTR {
 				continue
 			}
 			if err != nil {

@@ -20,8 +20,10 @@ type Context struct {
 	done     chan struct{} // made for who asks
 	funcs    map[int]func()
 	next     int
-	attached interface{ Canceled() }
 	observed bool // somebody has a channel or a function here, and may keep it
+
+	attaching sync.Mutex // held while who is attached is told, and taken before mu
+	attached  interface{ Canceled() }
 }
 
 // Deadline says that there is none.
@@ -82,16 +84,16 @@ func (c *Context) AfterFunc(f func()) (stop func() bool) {
 }
 
 // Attach has a told when the context ends, in the place of a function: that costs
-// nothing. There can be one at a time; it reports whether a is the one. If the context
+// nothing. There can be one at a time; it reports whether a is the one. It may be told twice. If the context
 // has ended already, a is told at once. [Context.Detach] must follow.
 func (c *Context) Attach(a interface{ Canceled() }) bool {
-	c.mu.Lock()
-	defer c.mu.Unlock()
+	c.attaching.Lock()
+	defer c.attaching.Unlock()
 	if c.attached != nil {
 		return false
 	}
 	c.attached = a
-	if c.err != nil {
+	if c.Err() != nil {
 		a.Canceled()
 	}
 	return true
@@ -99,17 +101,29 @@ func (c *Context) Attach(a interface{ Canceled() }) bool {
 
 // Detach forgets who was attached. Afterwards he is not told any more.
 func (c *Context) Detach() {
-	c.mu.Lock()
-	defer c.mu.Unlock()
+	c.attaching.Lock()
+	defer c.attaching.Unlock()
 	c.attached = nil
 }
 
 // End ends the context.
 func (c *Context) End() {
+	if !c.over() {
+		return
+	}
+	c.attaching.Lock() // without mu: who is told may cancel what was derived of c
+	defer c.attaching.Unlock()
+	if c.attached != nil {
+		c.attached.Canceled()
+	}
+}
+
+// over takes note of the end, and reports whether it was not over before.
+func (c *Context) over() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.err != nil {
-		return
+		return false
 	}
 	c.err = context.Canceled
 	if c.done != nil {
@@ -119,17 +133,17 @@ func (c *Context) End() {
 		go f()
 	}
 	c.funcs = nil
-	if c.attached != nil {
-		c.attached.Canceled()
-	}
+	return true
 }
 
 // Finish ends the context at the end of its request, and reports whether nobody can
 // have kept anything of it, so that it may serve another.
 func (c *Context) Finish() bool {
+	c.attaching.Lock()
 	c.mu.Lock()
 	clean := !c.observed && c.attached == nil && c.err == nil
 	c.mu.Unlock()
+	c.attaching.Unlock()
 	if !clean {
 		c.End()
 	}

@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"os"
 	"sync"
 	"time"
 
@@ -15,10 +16,6 @@ import (
 
 // maxInterim bounds the interim answers to one request, 100 included.
 const maxInterim = 200
-
-// checkAfter is how long a connection may be idle without being looked at before it is
-// used again: what happens in less is found when it is used.
-const checkAfter = time.Millisecond
 
 // A conn is a connection, and the exchange that is under way on it.
 type conn struct {
@@ -30,7 +27,9 @@ type conn struct {
 	scan   http1.Scan
 	since  time.Time // idle from then on
 	reused bool
-	driven bool // the socket is driven
+	stale  bool    // something came while it was idle
+	driven bool    // the socket is driven
+	one    [1]byte // where nothing is to come
 
 	// Functions for driving the socket, made once.
 	onHead, onBody func(uintptr) bool
@@ -86,26 +85,45 @@ func (k *conn) abort() {
 	_ = k.sock.Close()
 }
 
-// alive looks whether anything has come on an idle connection: its end, or what nobody
-// asked for.
-func (k *conn) alive() bool {
-	if time.Since(k.since) < checkAfter {
-		return true
+// glance is how long a connection is looked at where the only way to see whether
+// something has come is to wait for it.
+const glance = 100 * time.Microsecond
+
+// silent looks whether anything has come on an idle connection: its end, or bytes that
+// nobody asked for, which would be taken for the answer to the next request. It is for
+// connections that are not driven; those that are find out when they are used, see
+// [conn.untouched]. Nobody else may know of k.
+func (k *conn) silent() bool {
+	until, under := time.Now().Add(glance), k.under != nil && k.under.CanDrive()
+	if under {
+		until = past // for what TLS holds of what came with the last answer
 	}
-	s := k.sock
-	if k.tls != nil {
-		s = k.under
+	_ = k.sock.SetReadDeadline(until) // the read says what is wrong
+	_, err := k.sock.Conn.Read(k.one[:])
+	_ = k.sock.SetReadDeadline(time.Time{}) // the next one does
+	if !under || !errors.Is(err, os.ErrDeadlineExceeded) {
+		return errors.Is(err, os.ErrDeadlineExceeded)
 	}
-	if !s.CanDrive() {
-		return true
-	}
-	var one [1]byte
 	quiet := false
-	err := s.Drive(func() bool {
-		_, quiet, _ = s.Try(one[:])
+	err = k.under.Drive(func() bool {
+		_, quiet, _ = k.under.Try(k.one[:])
 		return true
 	})
 	return err == nil && quiet
+}
+
+// untouched is silent for a connection that is driven.
+func (k *conn) untouched() bool {
+	_, again, err := k.sock.Try(k.one[:])
+	if again {
+		return true
+	}
+	k.stale = true
+	if err == nil {
+		err = errSurplus
+	}
+	k.broke(err)
+	return false
 }
 
 // exchange sends the request and reads the head of the answer. If it fails and may be
@@ -197,6 +215,9 @@ func (k *conn) send(write func([]byte) (int, error)) {
 // stepHead is the exchange up to the head of the answer, driven.
 func (k *conn) stepHead() bool {
 	if k.sending {
+		if k.reused && !k.untouched() {
+			return true
+		}
 		// The poller was reset before: an answer that comes from now on is not missed.
 		if k.send(k.sock.Write); k.werr == nil {
 			return false

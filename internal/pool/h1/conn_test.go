@@ -164,7 +164,6 @@ func TestIdleCheck(t *testing.T) {
 					t.Fatalf("got %q, %v", body, err)
 				}
 				<-closed
-				<-time.After(2 * checkAfter)
 			}
 			if got := dialed.Load(); got != 2 {
 				t.Errorf("got %d connections, want 2", got)

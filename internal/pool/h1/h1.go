@@ -94,6 +94,7 @@ var (
 	errTarget  = errors.New("h1: the target or the host holds a space or a control character")
 	errMethod  = errors.New("h1: the method is not a token")
 	errField   = errors.New("h1: the name or the value of a header is malformed")
+	errSurplus = errors.New("h1: bytes came on a connection that was idle")
 	errLonger  = errors.New("h1: the request body is longer than announced")
 )
 
@@ -194,9 +195,9 @@ func (c *Client) Do(ctx context.Context, t *Trip, r *Request, a *Answer) error {
 	if err != nil {
 		return err
 	}
-	sent := false
+	sent, fresh := false, false
 	for first := true; ; first = false {
-		k, err := c.connect(ctx, t, !first)
+		k, err := c.connect(ctx, t, fresh)
 		if err == nil && first {
 			if err = o.begin(r); err != nil {
 				t.detach()
@@ -212,7 +213,7 @@ func (c *Client) Do(ctx context.Context, t *Trip, r *Request, a *Answer) error {
 		if err == nil {
 			return nil
 		}
-		sent = err.Sent || sent
+		sent, fresh = err.Sent || sent, !k.stale
 		err.Sent = sent
 		if o == nil || !o.again(r) {
 			o.release()
@@ -221,23 +222,24 @@ func (c *Client) Do(ctx context.Context, t *Trip, r *Request, a *Answer) error {
 	}
 }
 
-// connect finds a connection that is idle and alive, or makes a new one.
+// connect finds a connection that is idle, unless a fresh one is wanted, or makes a new
+// one.
 func (c *Client) connect(ctx context.Context, t *Trip, fresh bool) (*conn, *Error) {
 	for !fresh {
 		k := c.idle.take()
 		if k == nil {
 			break
 		}
+		if !k.driven && !k.silent() {
+			k.close()
+			continue
+		}
 		if err := t.attach(k.sock.Conn); err != nil {
 			c.idle.put(k)
 			return nil, &Error{Kind: Canceled, Err: err}
 		}
-		if k.alive() {
-			k.reused = true
-			return k, nil
-		}
-		t.detach()
-		k.close()
+		k.reused = true
+		return k, nil
 	}
 	ctx, err := t.dialing(ctx)
 	if err != nil {

@@ -221,18 +221,15 @@ func appendHead(b []byte, r *Request) ([]byte, error) {
 }
 
 func appendFields(b []byte, h http.Header, drop func(string) bool) ([]byte, error) {
-	for name, values := range h {
-		if drop(name) || len(values) == 0 {
+	var room [24]http1.Line
+	lines := http1.Lines(room[:0], h)
+	for i := range lines {
+		if drop(lines[i].Name) {
 			continue
 		}
-		if !http1.ValidName(name) {
+		var ok bool
+		if b, ok = http1.AppendLine(b, &lines[i]); !ok {
 			return nil, errField
-		}
-		for _, v := range values {
-			if !http1.ValidValue(v) {
-				return nil, errField
-			}
-			b = http1.AppendField(b, name, v)
 		}
 	}
 	return b, nil

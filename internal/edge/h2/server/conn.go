@@ -56,11 +56,10 @@ type conn struct {
 	running int    // handlers, of streams that were reset too
 	waiting []*stream
 
-	window    int64 // that the client has left for us
-	fresh     int64 // of a new stream
-	frameSize int   // of a frame to the client
-	left      int   // that we have left for the client
-	owed      int   // that it is not told yet
+	window int64 // that the client has left for us
+	fresh  int64 // of a new stream
+	left   int   // that we have left for the client
+	owed   int   // that it is not told yet
 
 	out     []byte // not sent yet; in block, or grown beyond it
 	block   *block
@@ -84,7 +83,7 @@ type conn struct {
 func newConn(s *Server, nc net.Conn) *conn {
 	c := &conn{
 		server: s, nc: nc, raw: bottom(nc), remote: nc.RemoteAddr().String(), streams: map[uint32]*stream{},
-		window: firstWindow, fresh: firstWindow, frameSize: maxFrame, left: s.ConnWindow, unacked: 1, names: map[string]string{},
+		window: firstWindow, fresh: firstWindow, left: s.ConnWindow, unacked: 1, names: map[string]string{},
 	}
 	c.guard, _ = nc.(guard)
 	if t, ok := nc.(interface{ ConnectionState() tls.ConnectionState }); ok {

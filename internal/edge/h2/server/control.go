@@ -133,7 +133,6 @@ func (c *conn) rstStream(f *frame) error {
 	}
 	if st := c.streams[f.stream]; st != nil {
 		c.abandon(st, errReset)
-		c.part()
 	}
 	return nil
 }

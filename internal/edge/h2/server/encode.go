@@ -27,17 +27,17 @@ func (c *conn) openHead() int {
 // closeHead makes frames of what was appended since openHead.
 func (c *conn) closeHead(st *stream, at int) {
 	n := len(c.out) - at - headSize
-	if n <= c.frameSize {
+	if n <= maxFrame {
 		appendHead(c.out[:at], n, frameHeaders, flagEndHeaders, st.id)
 		return
 	}
-	rest := append([]byte(nil), c.out[at+headSize+c.frameSize:]...)
-	appendHead(c.out[:at], c.frameSize, frameHeaders, 0, st.id)
-	b := c.out[:at+headSize+c.frameSize]
+	rest := append([]byte(nil), c.out[at+headSize+maxFrame:]...)
+	appendHead(c.out[:at], maxFrame, frameHeaders, 0, st.id)
+	b := c.out[:at+headSize+maxFrame]
 	for len(rest) > 0 {
 		k, flags := len(rest), byte(flagEndHeaders)
-		if k > c.frameSize {
-			k, flags = c.frameSize, 0
+		if k > maxFrame {
+			k, flags = maxFrame, 0
 		}
 		b = append(appendHead(b, k, frameContinuation, flags, st.id), rest[:k]...)
 		rest = rest[k:]

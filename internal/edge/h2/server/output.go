@@ -146,7 +146,7 @@ func (st *stream) write(p []byte) error {
 			st.unwait()
 			return err
 		}
-		n := min(len(p), c.frameSize, int(min(st.window, c.window)))
+		n := min(len(p), maxFrame, int(min(st.window, c.window)))
 		if n <= 0 || len(c.out) >= enough {
 			st.pause()
 			continue

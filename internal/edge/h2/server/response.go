@@ -36,13 +36,18 @@ func (w *response) reset(st *stream) {
 	w.st = st
 }
 
-// forget lets go of what belongs to the request.
-func (w *response) forget() {
+// stop stops the timers of deadlines.
+func (w *response) stop() {
 	for _, t := range w.timers {
 		if t != nil {
 			t.Stop()
 		}
 	}
+}
+
+// forget lets go of what belongs to the request.
+func (w *response) forget() {
+	w.stop()
 	if len(w.header) > maxKept {
 		w.header = nil
 	}

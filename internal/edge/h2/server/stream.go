@@ -93,6 +93,7 @@ const maxKept = 64
 func (st *stream) release() {
 	if st.conn.server.Poison {
 		st.poison()
+		return
 	}
 	if clean := st.ctx.Finish(); !clean || st.spoiled {
 		st.ctx, st.blank, st.req = nil, nil, nil
@@ -117,20 +118,23 @@ func (st *stream) release() {
 	streams.Put(st)
 }
 
-// poison makes whatever is kept of the request useless, and lets nobody use it again:
-// so a test sees who has kept it, and the race detector who reads it now.
+// poison makes whatever is kept of the request useless: so a test sees who has kept it,
+// and the race detector who reads it now. Nobody uses st again.
 func (st *stream) poison() {
 	const junk = "kept after its exchange"
-	for k, v := range st.header {
-		for i := range v {
-			v[i] = junk
+	for _, h := range []http.Header{st.header, st.out.header} {
+		for k, v := range h {
+			for i := range v {
+				v[i] = junk
+			}
+			h[k] = []string{junk}
 		}
-		st.header[k] = []string{junk}
+		h["Poison"] = []string{junk}
 	}
 	st.req.Method, st.req.Host, st.req.RequestURI = junk, junk, junk
-	st.req.Header = http.Header{"Poison": {junk}}
 	st.url = url.URL{Path: junk}
-	st.header, st.values = make(http.Header, 16), nil
+	st.out.stop()
+	st.out, st.body = response{header: st.out.header}, body{}
 	st.ctx.End()
 }
 
@@ -213,13 +217,13 @@ func (st *stream) expect() {
 }
 
 func (st *stream) wellFormed() bool {
-	if !http1.ValidName(st.method) {
-		return false
+	if !http1.ValidName(st.method) && st.refusal == nil {
+		st.refusal = errMethod
 	}
 	if st.method == http.MethodConnect {
 		return st.seen == sawMethod|sawAuthority && st.authority != ""
 	}
-	if st.seen&^sawAuthority != sawMethod|sawScheme|sawPath || st.scheme != "http" && st.scheme != "https" {
+	if st.method == "" || st.seen&^sawAuthority != sawMethod|sawScheme|sawPath || st.scheme != "http" && st.scheme != "https" {
 		return false
 	}
 	for i := range len(st.path) {
