@@ -93,7 +93,7 @@ FUZZ = $(shell grep -rhoE --include='*_test.go' --exclude-dir=.git --exclude-dir
 fuzz: ## run each fuzz target for FUZZTIME (10s)
 	@for target in $(FUZZ); do \
 		echo "fuzz $$target $(FUZZTIME)"; \
-		go test -tags $(TAGS) -run '^$$' -fuzz "^$${target#*:}\$$" -fuzztime $(FUZZTIME) "$${target%%:*}" || exit 1; \
+		go test -tags $(TAGS) -run '^$$' -fuzz "^$${target#*:}\$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 20x "$${target%%:*}" || exit 1; \
 	done
 
 .PHONY: fuzz-list

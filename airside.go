@@ -41,6 +41,7 @@ type Exchange struct {
 	Inform func(status int, h http.Header)
 
 	body *replay
+	held bool // see Hold
 	done []func(Outcome)
 
 	// What most exchanges need, so that it is not allocated one by one.

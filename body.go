@@ -248,8 +248,9 @@ func (r *replay) whole(ctx context.Context, n int64) ([]byte, error) {
 	if r.length > 0 && r.rec == nil {
 		r.rec = make([]byte, 0, min(r.length, 1<<20))
 	}
+	come := r.comeLocked()
 	r.mu.Unlock()
-	if w, ok := r.src.(waker); ok {
+	if w, ok := r.src.(waker); ok && !come {
 		defer context.AfterFunc(ctx, w.Wake)()
 	}
 	var chunk [4 << 10]byte
@@ -270,6 +271,16 @@ func (r *replay) whole(ctx context.Context, n int64) ([]byte, error) {
 			return nil, err
 		}
 	}
+}
+
+// comeLocked reports whether all of the body has come, so that no read of it waits: there
+// is nobody to wake, now or after the exchange. It is called with mu held.
+func (r *replay) comeLocked() bool {
+	if r.end != nil {
+		return true
+	}
+	b, ok := r.src.(interface{ Buffered() int })
+	return ok && r.length >= 0 && r.read+int64(b.Buffered()) >= r.length
 }
 
 func tooLarge(n int64) error {

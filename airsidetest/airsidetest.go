@@ -50,11 +50,12 @@ listen:
 
 // Start runs a gateway with the configuration yaml, in which $1, $2, ... stand for
 // the addresses of upstreams. A configuration without `listen` is served on a plain
-// and on a TLS listener.
+// and on a TLS listener. The gateway spoils what it uses again after an exchange, so
+// that it shows if anybody has kept it.
 func Start(t testing.TB, yaml string, upstreams ...string) *Gateway {
 	t.Helper()
 	g := &Gateway{t: t, logs: &logs{}, dir: t.TempDir()}
-	g.App = app.New(slog.New(slog.NewJSONHandler(g.logs, &slog.HandlerOptions{Level: slog.LevelDebug})))
+	g.App = app.NewApp(app.Settings{Log: slog.New(slog.NewJSONHandler(g.logs, &slog.HandlerOptions{Level: slog.LevelDebug})), Poison: true})
 	if err := g.Apply(yaml, upstreams...); err != nil {
 		t.Fatalf("the configuration was refused:\n%v", err)
 	}

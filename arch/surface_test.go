@@ -17,6 +17,7 @@ var homes = []struct {
 	{"go.yaml.in/yaml/v4", []string{"internal/config", "docs"}},
 	{"github.com/fsnotify/fsnotify", []string{"internal/watch"}},
 	{"github.com/quic-go/quic-go", []string{"internal/edge/h3", "airsidetest"}}, // and its client, for tests
+	{"golang.org/x/net/http2/hpack", []string{"internal/edge/...", "test/...", "bench/..."}},
 	{"golang.org/x/sys", []string{"bench/...", "internal/edge"}},
 }
 

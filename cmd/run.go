@@ -63,20 +63,22 @@ type runner struct {
 }
 
 func (p *program) run(ctx context.Context, o runOptions) error {
+	r := &runner{hup: make(chan os.Signal, 1), program: p, options: o, changed: make(chan struct{}, 1)}
+	signal.Notify(r.hup, syscall.SIGHUP) // to the end: a reload that is asked for too early or too late must not end the program
 	c, err := app.Load(o.file)
 	if err != nil {
 		return err
 	}
 	tuneCollector()
-	r := &runner{hup: make(chan os.Signal, 1), program: p, options: o, changed: make(chan struct{}, 1)}
-	if r.output, err = telemetry.Open(p.Err, p.logFormat(c), logLevel(c), p.Colour); err != nil {
+	to := telemetry.Output{Writer: p.Err, Terminal: p.Terminal, Colour: p.Colour}
+	if r.output, err = telemetry.Open(to, p.logFormat(c), logLevel(c)); err != nil {
 		return err
 	}
+	defer func() { _ = r.output.Close() }() // where the log cannot be written, nothing can be said about it
 	r.app = app.New(r.output.Logger)
 	r.log = r.app.Log()
 	log.SetFlags(0)
 	log.SetOutput(libraries{r.log})
-	signal.Notify(r.hup, syscall.SIGHUP) // to the end: a reload that is asked for too early or too late must not end the program
 	if err := r.apply(c); err != nil {
 		return err
 	}

@@ -39,12 +39,27 @@ type Applied struct {
 	Nth  int       `json:"generation"` // how many were applied before, plus one
 }
 
+// Settings are what an app has of its own, beside its configuration.
+type Settings struct {
+	Log *slog.Logger
+
+	// Poison is for tests: what is used again after an exchange is overwritten first, so
+	// that it shows who has kept it.
+	Poison bool
+}
+
 // New returns an app that listens nowhere and knows no routes yet.
-func New(log *slog.Logger) *App {
+func New(log *slog.Logger) *App { return NewApp(Settings{Log: log}) }
+
+// NewApp is [New] with all settings.
+func NewApp(s Settings) *App {
 	a := &App{}
-	a.log = slog.New(a.mask.Handler(log.Handler()))
+	a.log = slog.New(a.mask.Handler(s.Log.Handler()))
 	a.gateway = newGateway(a.log)
-	a.edge = edge.New(edge.Settings{Handler: a.gateway, Fallback: web.Protocol{}, Log: a.log})
+	if s.Poison {
+		a.gateway.poison()
+	}
+	a.edge = edge.New(edge.Settings{Handler: a.gateway, Fallback: web.Protocol{}, Log: a.log, Poison: s.Poison})
 	return a
 }
 

@@ -163,7 +163,7 @@ routes:
   - { path: "/patients/{id}/record", use: [{ headers: { request: { set: { X-Route: "set" } } } }], to: agent }
 `, airsidetest.Upstream(t, airsidetest.Echo))
 	for path, want := range map[string]string{
-		"/agent/x?y=1": "/base/x?y=1", "/agent": "/base/", "/agent/": "/base/", "/agent/a%20b;c": "/base/a%20b;c", "/agent/agent/x": "/base/agent/x",
+		"/agent/x?y=1": "/base/x?y=1", "/agent": "/base/", "/agent/": "/base/", "/agent/a%20b,c": "/base/a%20b,c", "/agent/agent/x": "/base/agent/x",
 		"/patients/p-1/record": "/base/patients/p-1/record",
 	} {
 		resp, err := g.Client(airsidetest.H1).Get(g.URL(airsidetest.H1, path))

@@ -35,6 +35,14 @@ func newGateway(log *slog.Logger) *gateway {
 	return g
 }
 
+// poison has upstreams spoil what they use again: they do if a value is kept by this
+// name, and do not keep one themselves.
+func (g *gateway) poison() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.kept["poison"] = &kept{value: true, users: 1}
+}
+
 // Handle finds the route of x and follows it.
 func (g *gateway) Handle(x *airside.Exchange) (*http.Response, error) {
 	gen := g.acquire()

@@ -181,6 +181,9 @@ func (b *body) settle() bool {
 		return b.eof
 	}
 	limit := alarm{after: drainTime, ring: b.Wake}
+	if b.came {
+		limit.after = 0 // no read waits, and the alarm must not ring in another exchange
+	}
 	limit.arm()
 	n, err := io.Copy(io.Discard, io.LimitReader(b.rc, drainable+1))
 	limit.disarm()

@@ -231,13 +231,20 @@ type sniffed struct {
 	ahead []byte // of head
 }
 
+// Read reads first what is ahead, and together with that what else has come: net/http
+// refuses a request by what it has got, and if that is not all that there is, closing the
+// connection resets it, and the client never gets to read why.
 func (s *sniffed) Read(p []byte) (int, error) {
-	if len(s.ahead) > 0 {
-		n := copy(p, s.ahead)
-		s.ahead = s.ahead[n:]
+	if len(s.ahead) == 0 {
+		return s.Conn.Read(p)
+	}
+	n := copy(p, s.ahead)
+	s.ahead = s.ahead[n:]
+	if c := base(s.Conn); n == len(p) || c == nil || !c.waiting() {
 		return n, nil
 	}
-	return s.Conn.Read(p)
+	m, err := s.Conn.Read(p[n:])
+	return n + m, err
 }
 
 // Unread is the connection beneath, and what was read of it.

@@ -162,8 +162,15 @@ func TestPlainOnTLS(t *testing.T) {
 // Whether a request was encrypted is not for the client to say, nor is it a way
 // around what holds for encrypted ones.
 func TestSchemeOfHTTP2(t *testing.T) {
-	_, addr := start(t, &Listener{TLS: &TLS{SelfSigned: true}}, echo)
-	_, plain := start(t, &Listener{}, echo)
+	for _, ours := range []bool{false, true} {
+		schemeOfHTTP2(t, ours)
+	}
+}
+
+func schemeOfHTTP2(t *testing.T, ours bool) {
+	t.Helper()
+	_, addr := start(t, &Listener{FastH2: ours, TLS: &TLS{SelfSigned: true}}, echo)
+	_, plain := start(t, &Listener{FastH2: ours}, echo)
 	for _, scheme := range []string{"http", "https"} {
 		c := dialTLS(t, addr, "h2")
 		status, body := ask2(c, 24, ":method", "GET", ":scheme", scheme, ":path", "/", ":authority", "localhost")
@@ -184,7 +191,10 @@ func TestSchemeOfHTTP2(t *testing.T) {
 // Nobody holds a connection of HTTP/2 by beginning slowly, or by a head without end.
 func TestSlowHTTP2(t *testing.T) {
 	head := fields(":method", "GET", ":scheme", "http", ":path", "/", ":authority", "localhost")
-	for name, l := range map[string]*Listener{"plain": {Limits: strict()}, "TLS": {Limits: strict(), TLS: &TLS{SelfSigned: true}}} {
+	for name, l := range map[string]*Listener{
+		"plain": {Limits: strict()}, "TLS": {Limits: strict(), TLS: &TLS{SelfSigned: true}},
+		"plain, ours": {Limits: strict(), FastH2: true}, "TLS, ours": {Limits: strict(), FastH2: true, TLS: &TLS{SelfSigned: true}},
+	} {
 		l.Limits.Idle = time.Minute
 		_, addr := start(t, l, echo)
 		for what, say := range map[string]func(w io.Writer, fr *http2.Framer){
@@ -220,7 +230,10 @@ func TestSlowHTTP2(t *testing.T) {
 
 // A flood costs its client the connection, which is counted, and nobody else theirs.
 func TestFloodIsCutOff(t *testing.T) {
-	for name, l := range map[string]*Listener{"plain": {}, "TLS": {TLS: &TLS{SelfSigned: true}}} {
+	for name, l := range map[string]*Listener{
+		"plain": {}, "TLS": {TLS: &TLS{SelfSigned: true}},
+		"plain, ours": {FastH2: true}, "TLS, ours": {FastH2: true, TLS: &TLS{SelfSigned: true}},
+	} {
 		t.Run(name, func(t *testing.T) {
 			s, addr := start(t, l, echo)
 			dial := func() net.Conn {

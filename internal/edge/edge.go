@@ -87,7 +87,7 @@ func (e *exchange) release() {
 		e.own = airside.Exchange{}
 		return
 	}
-	*e = exchange{}
+	*e = exchange{informs: e.informs}
 	exchanges.Put(e)
 }
 
@@ -155,12 +155,13 @@ type exchange struct {
 	status    int   // as sent
 	failed    error // why the answer is an error, or ends in one
 	sent      int64
-	major     int             // version of HTTP that the client speaks
-	head      bool            // the client asked by HEAD, whatever policies made of it
-	refusal   *airside.Error  // the engine could not read the request
-	announced map[string]bool // trailers that the head of the answer named
-	closes    bool            // no other request may come on the connection
-	switched  bool            // the connection speaks another protocol now
+	major     int                    // version of HTTP that the client speaks
+	head      bool                   // the client asked by HEAD, whatever policies made of it
+	refusal   *airside.Error         // the engine could not read the request
+	announced map[string]bool        // trailers that the head of the answer named
+	closes    bool                   // no other request may come on the connection
+	switched  bool                   // the connection speaks another protocol now
+	informs   func(int, http.Header) // inform, made once
 
 	method, host, path string // for the log, as they came
 }
@@ -248,37 +249,4 @@ func (e *exchange) leave() {
 	if d := e.listener.Limits.WriteTimeout; d > 0 {
 		_ = e.ctl.SetWriteDeadline(time.Now().Add(d))
 	}
-}
-
-// access writes the one line of the exchange. What a client sent is logged as it
-// came, quoted by the handler, but for the query, which may hold secrets.
-func (s *Server) access(e *exchange, o airside.Outcome) {
-	level := slog.LevelInfo
-	if o.Status >= http.StatusInternalServerError {
-		level = slog.LevelWarn
-	}
-	ctx := context.Background()
-	if !s.Log.Enabled(ctx, level) {
-		return
-	}
-	attrs := make([]slog.Attr, 0, 16)
-	attrs = append(attrs,
-		slog.String("id", e.x.ID), slog.String("client", e.x.Client.Addr),
-		slog.String("method", e.method), slog.String("host", e.host), slog.String("path", e.path),
-		slog.Int("status", o.Status), slog.Duration("took", o.Duration),
-		slog.Int64("in", o.Received), slog.Int64("out", o.Sent), slog.Int("http", e.major))
-	for _, a := range []struct{ key, value string }{
-		{"route", e.x.Route}, {"upstream", e.x.Upstream}, {"caller", e.x.Caller.ID}, {"target", e.x.Call.Target},
-	} {
-		if a.value != "" {
-			attrs = append(attrs, slog.String(a.key, a.value))
-		}
-	}
-	if n := len(e.x.Failures); n > 0 {
-		attrs = append(attrs, slog.Int("tries", n+1), slog.String("failed", errors.Join(e.x.Failures...).Error()))
-	}
-	if o.Err != nil {
-		attrs = append(attrs, slog.String("err", o.Err.Error()))
-	}
-	s.Log.LogAttrs(ctx, level, "exchange", attrs...)
 }

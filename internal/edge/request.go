@@ -3,6 +3,8 @@ package edge
 import (
 	"encoding/binary"
 	"encoding/hex"
+	"errors"
+	"io"
 	"log/slog"
 	"maps"
 	"math/rand/v2"
@@ -36,7 +38,10 @@ func (e *exchange) admit() error {
 	if r.TLS != nil {
 		x.Client.Scheme = "https"
 	}
-	x.Inform = e.inform
+	if e.informs == nil {
+		e.informs = e.inform
+	}
+	x.Inform = e.informs
 	// HTTP/1.0 has no Transfer-Encoding, and net/http drops one without a word: where
 	// such a request ends, the client and we may not agree (RFC 9112 section 6.1).
 	e.closes = r.ProtoMajor == 1 && r.ProtoMinor == 0
@@ -51,6 +56,9 @@ func (e *exchange) admit() error {
 		return err
 	}
 	if err := checkTrailers(r); err != nil {
+		return err
+	}
+	if err := e.checkLength(); err != nil {
 		return err
 	}
 	upgrade := ""
@@ -110,10 +118,40 @@ func checkTrailers(r *http.Request) error {
 	}
 	announced := make(http.Header, len(r.Trailer))
 	for k := range r.Trailer {
+		if !web.Token(k) {
+			return airside.Errorf(airside.Invalid, "the request announces a trailer whose name is no token")
+		}
 		announced[k] = []string{""}
 	}
 	if canon.StripForwarded(announced); len(announced) != len(r.Trailer) {
 		return airside.Errorf(airside.Invalid, "the request announces a trailer that only the gateway may send as a header")
+	}
+	return nil
+}
+
+// checkLength refuses a Content-Length of HTTP/2 or HTTP/3 that is malformed, or not that
+// of the body (RFC 9113 section 8.1.1). There it does not say how the message is read, and
+// net/http makes one that it cannot read a length of 0; but an agent that speaks HTTP/1.1
+// gets a length.
+func (e *exchange) checkLength() error {
+	r := e.x.Request
+	lines := r.Header["Content-Length"]
+	if len(lines) == 0 || r.ProtoMajor == 1 {
+		return nil
+	}
+	n, err := strconv.ParseUint(lines[0], 10, 63)
+	if err != nil || n != uint64(max(r.ContentLength, 0)) {
+		return airside.Errorf(airside.Invalid, "the Content-Length is malformed, or not the length of the body")
+	}
+	if n > 0 || e.body == nil {
+		return nil
+	}
+	var one [1]byte
+	switch _, err := io.ReadFull(e.body, one[:]); {
+	case err == nil:
+		return airside.Errorf(airside.Invalid, "the Content-Length is 0, but there is a body")
+	case !errors.Is(err, io.EOF):
+		return err
 	}
 	return nil
 }
@@ -131,20 +169,9 @@ func (e *exchange) target() error {
 	if r.TLS != nil && r.TLS.ServerName != "" && !sameHost(r.TLS.ServerName, host) {
 		return airside.Errorf(airside.Misdirected, "the Host header names another host than the TLS handshake did; use one connection a host")
 	}
-	target := r.RequestURI
-	if i := strings.Index(target, "://"); i >= 0 && target[0] != '/' { // absolute-form, RFC 9112 section 3.2.2
-		rest := target[i+3:]
-		j := strings.IndexAny(rest, "/?")
-		if j < 0 {
-			j = len(rest)
-		}
-		if named, err := canon.Host(rest[:j]); err != nil || named != host {
-			return airside.Errorf(airside.Invalid, "the target names another host than the request is for, or a user")
-		}
-		target = rest[j:]
-		if target == "" || target[0] == '?' {
-			target = "/" + target
-		}
+	target, err := origin(r, host)
+	if err != nil {
+		return err
 	}
 	escaped, query, hasQuery := strings.Cut(target, "?")
 	path, raw, err := canon.Path(escaped)
@@ -164,6 +191,30 @@ func (e *exchange) target() error {
 	}
 	e.host, e.path = host, path
 	return nil
+}
+
+// origin is the target in origin-form. HTTP/1 has the absolute-form too (RFC 9112 section
+// 3.2.2): it names the host once more, and a scheme that is one of HTTP.
+func origin(r *http.Request, host string) (string, error) {
+	target := r.RequestURI
+	scheme, rest, absolute := strings.Cut(target, "://")
+	if !absolute || target[0] == '/' || r.ProtoMajor != 1 {
+		return target, nil
+	}
+	if !strings.EqualFold(scheme, "http") && !strings.EqualFold(scheme, "https") {
+		return "", airside.Errorf(airside.Invalid, "the target is neither a path nor a URL of the scheme http or https")
+	}
+	end := strings.IndexAny(rest, "/?")
+	if end < 0 {
+		end = len(rest)
+	}
+	if named, err := canon.Host(rest[:end]); err != nil || named != host {
+		return "", airside.Errorf(airside.Invalid, "the target names another host than the request is for, or a user")
+	}
+	if target = rest[end:]; target == "" || target[0] == '?' {
+		target = "/" + target
+	}
+	return target, nil
 }
 
 // oneHost takes the header Host away that HTTP/2 allows beside :authority, if both say

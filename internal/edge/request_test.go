@@ -83,7 +83,14 @@ func byHand(t *testing.T, addr string, fields ...string) (status string, body []
 // What HTTP/2 can say and HTTP/1.1 cannot is refused too: a method of any bytes, and
 // two hosts.
 func TestAmbiguousHTTP2(t *testing.T) {
-	_, addr := start(t, &Listener{}, echo)
+	for _, ours := range []bool{false, true} {
+		_, addr := start(t, &Listener{FastH2: ours}, echo)
+		ambiguousHTTP2(t, addr)
+	}
+}
+
+func ambiguousHTTP2(t *testing.T, addr string) {
+	t.Helper()
 	for _, tt := range []struct {
 		method, authority, host string
 		status                  string

@@ -101,6 +101,9 @@ type Program struct {
 	where  string
 	uses   []string // the variables mentioned
 	run    cel.Program
+
+	text  fastText  // nil if only run can tell
+	truth fastTruth // the same
 }
 
 // Compile compiles src, at most [MaxSource] bytes of CEL, which must come to
@@ -137,8 +140,14 @@ func Compile(src string, kind Kind, options ...Option) (*Program, error) {
 	if err := fits(checked.OutputType(), kind); err != nil {
 		return nil, err
 	}
-	if p.run, err = plan(env, checked); err != nil {
+	run, limited, err := plan(env, checked)
+	if err != nil {
 		return nil, err
+	}
+	p.run = run
+	if !limited { // what may cost too much is counted
+		root := checked.NativeRep().Expr()
+		p.text, p.truth = quickText(root), quickTruth(root)
 	}
 	return p, nil
 }
@@ -190,6 +199,11 @@ func (p *Program) Uses(variable string) bool { return slices.Contains(p.uses, va
 // must not take it for true. Other errors say where the expression stands and what
 // kind of failure it was, and nothing of the expression or of what it was run on.
 func (p *Program) Bool(x *airside.Exchange) (bool, error) {
+	if p.truth != nil {
+		if v, ok := p.truth(x); ok {
+			return v, nil
+		}
+	}
 	a := acquire(x)
 	defer a.release()
 	v, err := p.eval(a)
@@ -206,6 +220,11 @@ func (p *Program) Bool(x *airside.Exchange) (bool, error) {
 // Text runs a program of kind [String]. Numbers and truth values are written as
 // in JSON. Errors are as for [Program.Bool].
 func (p *Program) Text(x *airside.Exchange) (string, error) {
+	if p.text != nil {
+		if v, ok := p.text(x); ok {
+			return v, nil
+		}
+	}
 	a := acquire(x)
 	defer a.release()
 	v, err := p.eval(a)

@@ -100,17 +100,7 @@ func (m *mapping) Value() any { return m.copied().Value() }
 type headers struct{ a *activation }
 
 func (h *headers) find(name string) (string, bool) {
-	lines := h.a.x.Request.Header[textproto.CanonicalMIMEHeaderKey(name)]
-	switch len(lines) {
-	case 0:
-		return "", false
-	case 1:
-		return lines[0], true
-	}
-	if strings.EqualFold(name, "Cookie") { // RFC 9113 section 8.2.3
-		return strings.Join(lines, "; "), true
-	}
-	return strings.Join(lines, ", "), true
+	return headerLine(h.a.x.Request.Header, textproto.CanonicalMIMEHeaderKey(name))
 }
 
 func (h *headers) names() []string {

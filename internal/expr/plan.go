@@ -36,22 +36,24 @@ var environment = sync.OnceValues(func() (*cel.Env, error) {
 var errCost = errors.New("the expression can never be evaluated within the bounds of the gateway; make it simpler")
 
 // plan makes a checked expression runnable. The work of an evaluation is counted
-// only where its cost cannot be bounded beforehand.
-func plan(env *cel.Env, checked *cel.Ast) (cel.Program, error) {
+// only where its cost cannot be bounded beforehand: then the program is limited.
+func plan(env *cel.Env, checked *cel.Ast) (p cel.Program, limited bool, err error) {
 	estimate, err := env.EstimateCost(checked, estimator{})
 	if err != nil {
-		return nil, err
+		return nil, false, err
 	}
 	if estimate.Min > maxCost {
-		return nil, errCost
+		return nil, false, errCost
 	}
 	options := []cel.ProgramOption{
 		cel.EvalOptions(cel.OptOptimize), cel.CustomDecoratorV2(bound),
 	}
-	if estimate.Max > maxCost {
+	limited = estimate.Max > maxCost
+	if limited {
 		options = append(options, cel.CostLimit(maxCost))
 	}
-	return env.Program(checked, options...)
+	p, err = env.Program(checked, options...)
+	return p, limited, err
 }
 
 // An estimator tells CEL how large the variables can be: no larger than what a

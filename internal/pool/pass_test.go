@@ -255,7 +255,7 @@ func TestTrailers(t *testing.T) {
 	t.Run("forbidden in an answer", func(t *testing.T) {
 		p := pool1(t, raw(t, func(c *net.TCPConn) {
 			head(c)
-			write(c, "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\n0\r\nContent-Length: 5\r\nConnection: x\r\nX-A: 1\r\n\r\n")
+			write(c, "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\n0\r\nContent_Length: 5\r\nKeep.Alive: x\r\nX-A: 1\r\n\r\n")
 		}), link())
 		resp, _, err := ask(t, p, exchange(t, "GET", "/", nil))
 		if err != nil {
@@ -266,10 +266,12 @@ func TestTrailers(t *testing.T) {
 		}
 	})
 	t.Run("forbidden in a request", func(t *testing.T) {
-		x := exchange(t, "POST", "/", strings.NewReader("a"))
-		x.Request.Trailer = http.Header{"Content-Length": nil}
-		_, _, err := ask(t, pool1(t, nobody(t), link()), x)
-		wantCode(t, err, airside.Invalid)
+		for _, name := range []string{"Content-Length", "Content_length", "Transfer.Encoding", "tRANSFER~eNCODING", "Host", "Set!Cookie", "Keep|Alive"} {
+			x := exchange(t, "POST", "/", strings.NewReader("a"))
+			x.Request.Trailer = http.Header{name: nil}
+			_, _, err := ask(t, pool1(t, nobody(t), link()), x)
+			wantCode(t, err, airside.Invalid)
+		}
 	})
 }
 

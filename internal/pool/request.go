@@ -1,7 +1,6 @@
 package pool
 
 import (
-	"maps"
 	"net/http"
 	"net/url"
 	"slices"
@@ -37,9 +36,9 @@ func dropped(name string) bool {
 	return false
 }
 
-// request makes what is sent to m out of the request of x, which stays as it is:
-// the head is copied, the values of its headers are shared. Upgrade is the protocol
-// that the client wants instead of HTTP; empty for none.
+// request makes what is sent to m out of the request of x, which stays as it is, and of
+// which net/http may still look at a copy when x is over. Upgrade is the protocol that
+// the client wants instead of HTTP; empty for none.
 func (p *Pool) request(x *airside.Exchange, m *member, upgrade string) (*http.Request, error) {
 	in := x.Request
 	out := &http.Request{
@@ -152,11 +151,14 @@ func wantsTrailers(h http.Header) bool {
 	return ok && strings.Contains(strings.ToLower(strings.Join(te, ",")), "trailers")
 }
 
-// header copies the header, without what is about the client's connection, and
-// with what is about the one to the agent.
+// header copies the header with its values, without what is about the client's
+// connection, and with what is about the one to the agent. A trip that was given up over
+// HTTP/2 may be writing it still when the memory of the values serves another request.
 func (m *member) header(in *http.Request, upgrade string) http.Header {
-	h := make(http.Header, len(in.Header)+2)
-	maps.Copy(h, in.Header)
+	h := in.Header.Clone()
+	if h == nil {
+		h = http.Header{}
+	}
 	for _, k := range hopByHop {
 		delete(h, k)
 	}
@@ -180,8 +182,9 @@ func (m *member) header(in *http.Request, upgrade string) http.Header {
 	return h
 }
 
-// forbidden reports whether a field may not be a trailer.
+// forbidden reports whether a field may not be a trailer, in any spelling that an agent
+// may take for it.
 func forbidden(trailer string) bool {
-	k := http.CanonicalHeaderKey(trailer)
-	return slices.Contains(framing[:], k) || slices.Contains(hopByHop[:], k)
+	same := func(name string) bool { return web.Alias(name, trailer) }
+	return slices.ContainsFunc(framing[:], same) || slices.ContainsFunc(hopByHop[:], same)
 }

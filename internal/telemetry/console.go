@@ -6,7 +6,6 @@ import (
 	"log/slog"
 	"strconv"
 	"strings"
-	"sync"
 	"time"
 	"unicode"
 	"unicode/utf8"
@@ -18,17 +17,16 @@ type Console struct {
 	level  slog.Leveler
 	colour bool
 	attrs  []slog.Attr
-	out    *output
-}
-
-type output struct {
-	mu sync.Mutex
-	w  io.Writer
+	out    lines
 }
 
 // NewConsole returns a handler that writes to w, with or without colour.
 func NewConsole(w io.Writer, level slog.Leveler, colour bool) *Console {
-	return &Console{level: level, colour: colour, out: &output{w: w}}
+	return newConsole(&writer{w: w}, level, colour)
+}
+
+func newConsole(out lines, level slog.Leveler, colour bool) *Console {
+	return &Console{level: level, colour: colour, out: out}
 }
 
 // Enabled reports whether records of level are written.
@@ -49,15 +47,12 @@ func (c *Console) Handle(_ context.Context, r slog.Record) error {
 	l := line{colour: c.colour}
 	l.paint(dim, r.Time.Format("15:04:05.000"))
 	if r.Message == "exchange" {
-		l.exchange(r)
+		l.exchange(&r)
 	} else {
-		l.message(r, c.attrs)
+		l.message(&r, c.attrs)
 	}
 	l.b.WriteByte('\n')
-	c.out.mu.Lock()
-	defer c.out.mu.Unlock()
-	_, err := io.WriteString(c.out.w, l.b.String())
-	return err
+	return c.out.line(r.Level, []byte(l.b.String()))
 }
 
 // Escape sequences of colours.
@@ -85,17 +80,32 @@ func (l *line) paint(colour, s string) {
 	l.b.WriteString(s)
 }
 
-func (l *line) message(r slog.Record, more []slog.Attr) {
+func (l *line) message(r *slog.Record, more []slog.Attr) {
 	colour := map[slog.Level]string{slog.LevelDebug: dim, slog.LevelInfo: cyan, slog.LevelWarn: yellow, slog.LevelError: red}[r.Level]
 	l.paint(colour, r.Level.String())
 	l.b.WriteString(" " + r.Message)
 	for _, a := range more {
 		l.attr(a)
 	}
+	flat(r, l.attr)
+}
+
+// flat calls f with each attribute of r, also with those of a group without a name.
+func flat(r *slog.Record, f func(slog.Attr)) {
 	r.Attrs(func(a slog.Attr) bool {
-		l.attr(a)
+		flatAttr(a, f)
 		return true
 	})
+}
+
+func flatAttr(a slog.Attr, f func(slog.Attr)) {
+	if a.Key != "" || a.Value.Kind() != slog.KindGroup {
+		f(a)
+		return
+	}
+	for _, b := range a.Value.Group() {
+		flatAttr(b, f)
+	}
 }
 
 func (l *line) attr(a slog.Attr) {
@@ -106,12 +116,9 @@ func (l *line) attr(a slog.Attr) {
 // exchange writes the line of an exchange:
 //
 //	12:00:00.000 200 GET localhost:8080/agent1/x → agent1 12ms 1.2KiB caller=alice
-func (l *line) exchange(r slog.Record) {
+func (l *line) exchange(r *slog.Record) {
 	v := map[string]slog.Value{}
-	r.Attrs(func(a slog.Attr) bool {
-		v[a.Key] = a.Value.Resolve()
-		return true
-	})
+	flat(r, func(a slog.Attr) { v[a.Key] = a.Value.Resolve() })
 	status := v["status"].Int64()
 	l.paint(statusColour(status), strconv.FormatInt(status, 10))
 	l.b.WriteString(" " + quoted(v["method"].String()) + " " + quoted(v["host"].String()+v["path"].String()))

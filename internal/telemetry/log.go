@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"sync"
 )
 
 // LogFormat names how a log line is written.
@@ -16,23 +17,41 @@ const (
 	Text LogFormat = "text" // for people
 )
 
-// NewLog returns a logger that writes to w. Colour is for the format Text on a
-// terminal only.
+// NewLog returns a logger that writes each line to w before it goes on. Colour is for
+// the format Text on a terminal only. A gateway has an [Open] log.
 func NewLog(w io.Writer, format LogFormat, level slog.Leveler, colour bool) (*slog.Logger, error) {
+	h, err := newHandler(&writer{w: w}, format, level, colour)
+	if err != nil {
+		return nil, err
+	}
+	return slog.New(h), nil
+}
+
+func newHandler(out lines, format LogFormat, level slog.Leveler, colour bool) (slog.Handler, error) {
 	switch format {
 	case JSON:
-		return slog.New(slog.NewJSONHandler(w, &slog.HandlerOptions{Level: level, ReplaceAttr: readableDurations})), nil
+		return newJSON(out, level), nil
 	case Text:
-		return slog.New(NewConsole(w, level, colour)), nil
+		return newConsole(out, level, colour), nil
 	}
 	return nil, fmt.Errorf("there is no log format %q", format)
 }
 
-// readableDurations writes durations as milliseconds, the unit of every dashboard,
-// and not as nanoseconds.
-func readableDurations(_ []string, a slog.Attr) slog.Attr {
-	if a.Value.Kind() == slog.KindDuration {
-		return slog.Float64(a.Key+"_ms", float64(a.Value.Duration().Microseconds())/1e3)
-	}
-	return a
+// Lines are where a log is written to.
+type lines interface {
+	// line takes a whole line, which it does not keep.
+	line(level slog.Level, b []byte) error
+}
+
+// A writer writes each line at once, and one after the other.
+type writer struct {
+	mu sync.Mutex
+	w  io.Writer
+}
+
+func (w *writer) line(_ slog.Level, b []byte) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	_, err := w.w.Write(b)
+	return err
 }

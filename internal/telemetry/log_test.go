@@ -24,9 +24,12 @@ func TestConsole(t *testing.T) {
 		t.Fatal(err)
 	}
 	exchangeLine(log, "/a")
+	log.LogAttrs(context.Background(), slog.LevelInfo, "exchange", slog.Attr{Value: slog.GroupValue( // as the edge does
+		slog.String("method", "GET"), slog.String("host", "h"), slog.String("path", "/b"), slog.Int("status", 200), slog.Duration("took", 0), slog.Int64("out", 0))})
 	log.Warn("look out", slog.String("at", "airside.yaml:1:2"))
 	log.Debug("not shown")
 	want := regexp.MustCompile(`^\d\d:\d\d:\d\d\.\d{3} 404 GET h/a → agent 1\.2ms 12B caller=ward
+\d\d:\d\d:\d\d\.\d{3} 200 GET h/b 0s 0B
 \d\d:\d\d:\d\d\.\d{3} WARN look out at=airside.yaml:1:2
 $`)
 	if !want.Match(b.Bytes()) {

@@ -11,7 +11,12 @@ import (
 // A Mask is a list of words that a log must not hold, and what to write instead. It
 // may be changed while loggers use it. The zero Mask has no words.
 type Mask struct {
-	words atomic.Pointer[strings.Replacer]
+	words atomic.Pointer[maskWords]
+}
+
+type maskWords struct {
+	replacer *strings.Replacer
+	finder   *finder
 }
 
 // Set replaces the words: each is followed by what to write instead, as
@@ -21,7 +26,13 @@ func (m *Mask) Set(words []string) {
 		m.words.Store(nil)
 		return
 	}
-	m.words.Store(strings.NewReplacer(words...))
+	w := &maskWords{replacer: strings.NewReplacer(words...)}
+	var hidden []string
+	for i := 0; i < len(words); i += 2 {
+		hidden = append(hidden, words[i])
+	}
+	w.finder = newFinder(hidden)
+	m.words.Store(w)
 }
 
 // Handler returns a handler that passes records on to next, in which no message, no
@@ -33,15 +44,27 @@ type masking struct {
 	next slog.Handler
 }
 
+// An unlessWriter can tell by the line, as it is to be written, that a record holds no
+// word. So what is usual costs one look at the line and no copy.
+type unlessWriter interface {
+	writeUnless(r slog.Record, words *finder) (ok bool, err error)
+}
+
 func (h *masking) Enabled(ctx context.Context, level slog.Level) bool {
 	return h.next.Enabled(ctx, level)
 }
 
 func (h *masking) Handle(ctx context.Context, r slog.Record) error {
-	words := h.mask.words.Load()
-	if words == nil {
+	w := h.mask.words.Load()
+	if w == nil {
 		return h.next.Handle(ctx, r)
 	}
+	if next, can := h.next.(unlessWriter); can && w.finder != nil {
+		if ok, err := next.writeUnless(r, w.finder); ok {
+			return err
+		}
+	}
+	words := w.replacer
 	out := slog.NewRecord(r.Time, r.Level, words.Replace(r.Message), r.PC)
 	r.Attrs(func(a slog.Attr) bool {
 		out.AddAttrs(masked(words, a))
@@ -51,8 +74,8 @@ func (h *masking) Handle(ctx context.Context, r slog.Record) error {
 }
 
 func (h *masking) WithAttrs(attrs []slog.Attr) slog.Handler {
-	words := h.mask.words.Load()
-	if words != nil {
+	if w := h.mask.words.Load(); w != nil {
+		words := w.replacer
 		clean := make([]slog.Attr, len(attrs))
 		for i, a := range attrs {
 			clean[i] = masked(words, a)

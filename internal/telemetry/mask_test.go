@@ -43,7 +43,7 @@ level=WARN msg=canary
 // that were made before too, and that a format that there is not changes nothing.
 func TestSwitch(t *testing.T) {
 	var b bytes.Buffer
-	l, err := Open(&b, JSON, slog.LevelInfo, false)
+	l, err := Open(Output{Writer: &b}, JSON, slog.LevelInfo)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -64,6 +64,9 @@ func TestSwitch(t *testing.T) {
 	}
 	l.Warn("not shown")
 	part.Error("five")
+	if err := l.Close(); err != nil {
+		t.Fatal(err)
+	}
 	lines := strings.Split(strings.TrimSpace(b.String()), "\n")
 	want := []string{`"msg":"one","at":"policies.p","g":{"n":1}}`, "DEBUG two at=policies.p n=2", "INFO three", "DEBUG four", `"msg":"five","at":"policies.p"`}
 	if len(lines) != len(want) {
@@ -74,7 +77,7 @@ func TestSwitch(t *testing.T) {
 			t.Errorf("line %d is %s, want %s", i, lines[i], want[i])
 		}
 	}
-	if _, err := Open(&b, "xml", slog.LevelInfo, false); err == nil {
+	if _, err := Open(Output{Writer: &b}, "xml", slog.LevelInfo); err == nil {
 		t.Error("a log was opened in the format xml")
 	}
 }

@@ -5,16 +5,28 @@ import (
 	"io"
 	"log/slog"
 	"slices"
-	"sync"
 	"sync/atomic"
 )
 
+// An Output is where a log goes to.
+type Output struct {
+	Writer   io.Writer
+	Terminal bool // somebody looks at it: every line is written as soon as it comes
+	Colour   bool // for the format Text, on a terminal only
+}
+
 // A Log is a log whose format and level can be changed while it is in use, by all
-// loggers that were made of it.
+// loggers that were made of it. It never makes anybody wait: lines are gathered and
+// written by a goroutine of its own, once there are 32 KiB of them, or 50 ms after the
+// first; a line of a warning or an error at once, with all that came before. Where the
+// output cannot keep up, lines are lost rather than memory used without bound, those of
+// warnings and errors last, and a line says how many, once it can.
+//
+// A process that is killed loses what was not yet written. [Log.Close] writes it.
 type Log struct {
 	*slog.Logger
 
-	out    io.Writer
+	out    *sink
 	colour bool
 	level  slog.LevelVar
 	live   atomic.Pointer[live]
@@ -26,42 +38,44 @@ type live struct {
 	handler slog.Handler
 }
 
-// Open returns a log that writes to w. Colour is for the format Text on a terminal
-// only. It fails if there is no such format.
-func Open(w io.Writer, format LogFormat, level slog.Level, colour bool) (*Log, error) {
-	l := &Log{out: &writer{w: w}, colour: colour}
+// Open returns a log that writes to o. It fails if there is no such format. The log
+// must be closed.
+func Open(o Output, format LogFormat, level slog.Level) (*Log, error) {
+	l := &Log{out: newSink(o.Writer, o.Terminal), colour: o.Colour}
 	if err := l.Set(format, level); err != nil {
 		return nil, err
 	}
 	l.Logger = slog.New(&switched{log: l})
+	l.out.start(l.lost)
 	return l, nil
 }
+
+// lost writes that n lines were lost, whatever the level.
+func (l *Log) lost(n int) {
+	l.LogAttrs(context.Background(), max(slog.LevelWarn, l.level.Level()),
+		"lines of the log were lost: they could not be written, or not fast enough", slog.Int("lines", n))
+}
+
+// Flush waits until all lines that came before are written, or for two seconds. The
+// error says that some are not.
+func (l *Log) Flush() error { return l.out.flush() }
+
+// Close writes what is left, as [Log.Flush] does, and ends the goroutine of the log.
+// What is logged later is written at once.
+func (l *Log) Close() error { return l.out.close() }
 
 // Set changes the format and the level. On an error, which says that there is no such
 // format, nothing has changed.
 func (l *Log) Set(format LogFormat, level slog.Level) error {
 	if now := l.live.Load(); now == nil || now.format != format {
-		next, err := NewLog(l.out, format, &l.level, l.colour)
+		next, err := newHandler(l.out, format, &l.level, l.colour)
 		if err != nil {
 			return err
 		}
-		l.live.Store(&live{format, next.Handler()})
+		l.live.Store(&live{format, next})
 	}
 	l.level.Set(level)
 	return nil
-}
-
-// A writer writes one piece after the other: two handlers write to it while one takes
-// the place of the other.
-type writer struct {
-	mu sync.Mutex
-	w  io.Writer
-}
-
-func (w *writer) Write(p []byte) (int, error) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	return w.w.Write(p)
 }
 
 // switched is a handler that follows its log. Attributes and groups that a logger was
@@ -83,6 +97,18 @@ func (s *switched) Enabled(_ context.Context, level slog.Level) bool {
 }
 
 func (s *switched) Handle(ctx context.Context, r slog.Record) error {
+	return s.handler().Handle(ctx, r)
+}
+
+// writeUnless is that of the handler in use, if it has one.
+func (s *switched) writeUnless(r slog.Record, words *finder) (ok bool, err error) {
+	if h, can := s.handler().(*jsonHandler); can {
+		return h.writeUnless(r, words)
+	}
+	return false, nil
+}
+
+func (s *switched) handler() slog.Handler {
 	now := s.log.live.Load()
 	m := s.made.Load()
 	if m == nil || m.of != now {
@@ -92,7 +118,7 @@ func (s *switched) Handle(ctx context.Context, r slog.Record) error {
 		}
 		s.made.Store(m)
 	}
-	return m.handler.Handle(ctx, r)
+	return m.handler
 }
 
 func (s *switched) WithAttrs(attrs []slog.Attr) slog.Handler {

@@ -16,6 +16,7 @@ import (
 // places are where a key may be.
 type places struct {
 	headers []string // canonical; Authorization means Bearer
+	bearer  bool     // Authorization is one of them
 	query   string
 	hint    string // what a client without a key is told
 	scheme  string // of WWW-Authenticate
@@ -53,7 +54,7 @@ func newPlaces(c *Config) *places {
 		name = textproto.CanonicalMIMEHeaderKey(name)
 		p.headers = append(p.headers, name)
 		if name == authorization {
-			p.scheme = "Bearer"
+			p.scheme, p.bearer = "Bearer", true
 			where = append(where, `the header Authorization, as "Bearer KEY"`)
 			continue
 		}
@@ -127,16 +128,18 @@ func (p *places) findQuery(r *http.Request, key string) (string, error) {
 	return key, nil
 }
 
-// strip returns r without the key, whatever the spelling of its places.
+// strip returns r without the key, whatever the spelling of its places. An
+// Authorization of another scheme stays.
 func (p *places) strip(r *http.Request) *http.Request {
 	after := *r
 	after.Header = maps.Clone(r.Header)
-	for _, name := range p.headers {
-		if name == authorization {
-			p.stripBearer(after.Header)
-			continue
+	web.DelHeaders(after.Header, p.headers)
+	if p.bearer {
+		if kept := r.Header[authorization]; len(kept) == 1 {
+			if _, ok := bearer(kept[0]); !ok {
+				after.Header[authorization] = kept
+			}
 		}
-		web.DelHeader(after.Header, name)
 	}
 	if p.query != "" && r.URL.RawQuery != "" {
 		u := *r.URL
@@ -144,19 +147,6 @@ func (p *places) strip(r *http.Request) *http.Request {
 		after.URL = &u
 	}
 	return &after
-}
-
-// stripBearer removes Authorization, unless it is of another scheme, and every
-// other spelling of it.
-func (p *places) stripBearer(h http.Header) {
-	kept := h[authorization]
-	web.DelHeader(h, authorization)
-	if len(kept) != 1 {
-		return
-	}
-	if _, ok := bearer(kept[0]); !ok {
-		h[authorization] = kept
-	}
 }
 
 // without removes a parameter from a query that can be decoded. The others keep

@@ -166,17 +166,29 @@ type editor struct {
 	request, response *program
 }
 
+// An edited is a request with changes, and room for the values of most of them.
+type edited struct {
+	request http.Request
+	room    [4]string
+}
+
 // Handle implements [airside.Handler].
 func (e *editor) Handle(x *airside.Exchange) (*http.Response, error) {
-	request, err := e.request.evaluate(x)
-	if err != nil {
-		return nil, err
+	var after *edited
+	var request, response []string
+	var err error
+	if len(e.request.steps) > 0 {
+		after = &edited{request: *x.Request}
+		if request, err = e.request.evaluate(x, after.room[:0]); err != nil {
+			return nil, err
+		}
 	}
-	response, err := e.response.evaluate(x)
-	if err != nil {
-		return nil, err
+	if len(e.response.steps) > 0 {
+		if response, err = e.response.evaluate(x, nil); err != nil {
+			return nil, err
+		}
 	}
-	resp, err := e.pass(x, request)
+	resp, err := e.pass(x, after, request)
 	if err != nil {
 		return nil, err
 	}
@@ -190,19 +202,19 @@ func (e *editor) Handle(x *airside.Exchange) (*http.Response, error) {
 }
 
 // pass hands on a request of its own, so that whoever stands before this policy
-// can send the first one again.
-func (e *editor) pass(x *airside.Exchange, values []string) (*http.Response, error) {
-	if len(e.request.steps) == 0 {
+// can send the first one again. The lines of the headers that stay are shared: nobody
+// writes into them.
+func (e *editor) pass(x *airside.Exchange, after *edited, values []string) (*http.Response, error) {
+	if after == nil {
 		return e.next.Handle(x)
 	}
 	before := x.Request
-	after := *before
-	after.Header = before.Header.Clone()
-	if after.Header == nil {
-		after.Header = http.Header{}
+	after.request.Header = maps.Clone(before.Header)
+	if after.request.Header == nil {
+		after.request.Header = http.Header{}
 	}
-	e.request.apply(after.Header, values)
-	x.Request = &after
+	e.request.apply(after.request.Header, values)
+	x.Request = &after.request
 	defer func() { x.Request = before }()
 	return e.next.Handle(x)
 }

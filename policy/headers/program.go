@@ -17,10 +17,7 @@ import (
 const maxValue = 8 << 10
 
 // A program is the changes of one direction, in the order in which they are made.
-type program struct {
-	steps    []step
-	computed bool // some step has an expression
-}
+type program struct{ steps []step }
 
 type step struct {
 	do   action
@@ -71,22 +68,19 @@ func (p *program) values(where string, do action, field string, values map[strin
 			if s.cel, err = expr.Compile(src, expr.String, expr.At(where+" "+field+"."+name)); err != nil {
 				errs = append(errs, airside.FieldErrorf(field+"."+name+".cel", "%w", err))
 			}
-			p.computed = true
 		}
 		p.steps = append(p.steps, s)
 	}
 	return errors.Join(errs...)
 }
 
-// evaluate returns the value of each step, or nil if none has an expression.
-func (p *program) evaluate(x *airside.Exchange) ([]string, error) {
-	if !p.computed {
-		return nil, nil
-	}
-	values := make([]string, len(p.steps))
-	for i, s := range p.steps {
+// evaluate appends the value of each step to values.
+func (p *program) evaluate(x *airside.Exchange, values []string) ([]string, error) {
+	values = slices.Grow(values, len(p.steps))
+	for i := range p.steps {
+		s := &p.steps[i]
 		if s.cel == nil {
-			values[i] = s.text
+			values = append(values, s.text)
 			continue
 		}
 		text, err := s.cel.Text(x)
@@ -98,7 +92,7 @@ func (p *program) evaluate(x *airside.Exchange) ([]string, error) {
 			return nil, airside.Errorf(airside.Invalid, "what this request gives for the header %s cannot be sent: it is longer than %s or has control characters",
 				s.name, airside.Size(maxValue))
 		}
-		values[i] = text
+		values = append(values, text)
 	}
 	return values, nil
 }
@@ -112,13 +106,11 @@ func refuse(name string, err error) error {
 	return airside.Errorf(airside.Invalid, "the request, or who sends it, lacks what the header %s is made of", name).Because(err)
 }
 
-// apply makes the changes in h. values are those of evaluate.
+// apply makes the changes in h. values are those of evaluate, and become lines of h.
 func (p *program) apply(h http.Header, values []string) {
-	for i, s := range p.steps {
-		value, computed := s.text, s.cel != nil
-		if computed {
-			value = values[i]
-		}
+	for i := range p.steps {
+		s, line := &p.steps[i], values[i:i+1:i+1]
+		nothing := s.cel != nil && line[0] == ""
 		switch s.do {
 		case remove:
 			web.DelHeader(h, s.name)
@@ -126,23 +118,22 @@ func (p *program) apply(h http.Header, values []string) {
 			removeBeginning(h, s.name)
 		case rename:
 			if lines := h[s.name]; len(lines) > 0 {
-				web.DelHeader(h, s.to)
-				h[s.to] = slices.Clone(lines)
+				web.SetLine(h, s.to, slices.Clone(lines))
 			}
 			web.DelHeader(h, s.name)
 		case fallback:
-			if len(h[s.name]) == 0 && (!computed || value != "") {
-				web.SetHeader(h, s.name, value)
+			if len(h[s.name]) == 0 && !nothing {
+				web.SetLine(h, s.name, line)
 			}
 		case set:
-			if computed && value == "" {
+			if nothing {
 				web.DelHeader(h, s.name)
 				continue
 			}
-			web.SetHeader(h, s.name, value)
+			web.SetLine(h, s.name, line)
 		case add:
-			if !computed || value != "" {
-				h[s.name] = append(slices.Clip(h[s.name]), value)
+			if !nothing {
+				h[s.name] = append(slices.Clip(h[s.name]), line[0])
 			}
 		}
 	}

@@ -65,6 +65,7 @@ import (
 	"errors"
 	"math/bits"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -229,8 +230,14 @@ func (p *policy) mark(h http.Header, v verdict) {
 		b = append(b, ";t="...)
 		b = strconv.AppendInt(b, seconds(v.wait), 10)
 	}
-	h[policyField] = append(h[policyField], p.advertised)
-	h[limitField] = append(h[limitField], string(b))
+	old, beside := h[policyField], h[limitField]
+	if len(old)+len(beside) == 0 { // no other policy has marked it
+		lines := &[2]string{p.advertised, string(b)}
+		h[policyField], h[limitField] = lines[:1:1], lines[1:]
+		return
+	}
+	h[policyField] = append(slices.Clip(old), p.advertised)
+	h[limitField] = append(slices.Clip(beside), string(b))
 }
 
 // markError marks a copy: an error may be shared by exchanges.

@@ -10,17 +10,36 @@ import (
 // an upstream may take for it: agents written as CGI, WSGI or Rack programs see
 // X_User, X.User and X-User as one variable. Use it for whatever the gateway vouches
 // for.
-func SetHeader(h http.Header, name, value string) {
-	DelHeader(h, name)
-	h[textproto.CanonicalMIMEHeaderKey(name)] = []string{value}
+func SetHeader(h http.Header, name, value string) { SetLine(h, name, []string{value}) }
+
+// SetLine is [SetHeader] for who has the one line already.
+func SetLine(h http.Header, name string, line []string) {
+	name = textproto.CanonicalMIMEHeaderKey(name)
+	for k := range h {
+		if len(k) == len(name) && k != name && Alias(k, name) {
+			delete(h, k)
+		}
+	}
+	h[name] = line
 }
 
 // DelHeader removes name and every alias of it; see [Alias].
 func DelHeader(h http.Header, name string) {
-	delete(h, textproto.CanonicalMIMEHeaderKey(name))
 	for k := range h {
 		if len(k) == len(name) && Alias(k, name) {
 			delete(h, k)
+		}
+	}
+}
+
+// DelHeaders removes each of names and every alias of it, in one pass.
+func DelHeaders(h http.Header, names []string) {
+	for k := range h {
+		for _, name := range names {
+			if len(k) == len(name) && Alias(k, name) {
+				delete(h, k)
+				break
+			}
 		}
 	}
 }

@@ -28,7 +28,7 @@ type engine struct {
 // what net/http takes beyond it, the cases of std say.
 var engines = []engine{
 	{name: "fast", strict: true},
-	{name: "std", watches: true, listen: "engine: std,"},
+	{name: "std", watches: true, listen: "engine: std,", upstream: "engine: std,"},
 }
 
 // config is a gateway that passes everything on to one agent.

@@ -65,6 +65,7 @@ package http
 import (
 	"crypto/sha256"
 	"crypto/tls"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -226,11 +227,21 @@ func (c *Config) open(env *airside.Env, a address, cfg *tls.Config, digest [sha2
 	l := pool.Link{
 		Protocol: c.Protocol, Engine: c.Engine, Connect: c.ConnectTimeout, Handshake: c.TLSTimeout,
 		Idle: c.Connections.IdleTimeout, MaxActive: c.Connections.Max, MaxIdle: c.Connections.Idle,
+		Poison: poisons(env),
 	}
 	key := fmt.Sprintf("%s endpoint %s://%s %+v %x", env.Where, a.url.Scheme, a.url.Host, l, digest)
 	l.TLS = cfg
 	return airside.Keep(env, key, func() (*pool.Endpoint, error) { return pool.Open(a.url, l) })
 }
+
+// poisons reports whether the gateway is one under test that spoils what is used again.
+// Only such a one keeps a value by that name.
+func poisons(env *airside.Env) bool {
+	_, err := env.Keep("poison", func() (any, error) { return nil, errNotPoisoned })
+	return err == nil
+}
+
+var errNotPoisoned = errors.New("http: what is used again is used as it is")
 
 // An upstream is a pool that also says which answers are as good as none.
 type upstream struct {

@@ -13,6 +13,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/airside-gateway/airside/internal/edge/lifetime"
 	"github.com/airside-gateway/airside/internal/http1"
 )
 
@@ -50,13 +51,13 @@ type conn struct {
 	watched         bool
 
 	mu     sync.Mutex
-	live   *requestContext // of the exchange under way, or nil
-	turn   int             // how many were under way
-	fuse   *time.Timer     // ends the one under way; or nil
-	reset  bool            // the client has reset the connection
-	ready  bool            // the first wait for a request has begun
-	kicked bool            // a wait was ended, or the next one will be
-	off    bool            // nobody may touch the deadlines any more
+	live   *lifetime.Context // of the exchange under way, or nil
+	turn   int               // how many were under way
+	fuse   *time.Timer       // ends the one under way; or nil
+	reset  bool              // the client has reset the connection
+	ready  bool              // the first wait for a request has begun
+	kicked bool              // a wait was ended, or the next one will be
+	off    bool              // nobody may touch the deadlines any more
 }
 
 func newConn(s *Server, nc net.Conn) *conn { return &conn{server: s, nc: nc} }
@@ -238,7 +239,7 @@ func (c *conn) failed(err error) {
 	_, late := c.settle()
 	switch {
 	case late && c.begun:
-		c.refuse(c.newExchange(), errTimeout)
+		c.refuse(c.unparsed(c.in.Bytes()), errTimeout)
 	case late && !c.served:
 		c.over = true
 	default:
@@ -266,7 +267,7 @@ func (c *conn) settle() (kicked, late bool) {
 	defer c.mu.Unlock()
 	kicked, late = c.kicked, c.readBy.CompareAndSwap(expired, 0)
 	c.kicked = false
-	_ = c.nc.SetReadDeadline(noDeadline) // fails as the next read does
+	_ = c.nc.SetReadDeadline(time.Time{}) // fails as the next read does
 	return kicked, late
 }
 
@@ -391,19 +392,21 @@ func (c *conn) next() (done, more bool) {
 	n, err := c.scan.End(b)
 	switch {
 	case err != nil:
-		return c.refuse(c.newExchange(), err), false
+		return c.refuse(c.unparsed(b), err), false
 	case n == 0 && len(b) >= c.server.MaxHead:
 		if !c.scan.Begun() {
-			return c.refuse(c.newExchange(), http1.ErrTargetLong), false
+			return c.refuse(c.unparsed(b), http1.ErrTargetLong), false
 		}
-		return c.refuse(c.newExchange(), http1.ErrLarge), false
+		return c.refuse(c.unparsed(b), http1.ErrLarge), false
 	case n == 0:
 		return false, false
 	case n > c.server.MaxHead:
-		return c.refuse(c.newExchange(), http1.ErrLarge), false
+		return c.refuse(c.unparsed(b), http1.ErrLarge), false
 	}
 	x := c.newExchange()
-	err = x.head.ParseRequest(b[:n])
+	if err = x.head.ParseRequest(b[:n]); err != nil {
+		x.guess(b)
+	}
 	c.in.Take(n)
 	c.scan = http1.Scan{}
 	if c.readBy.Swap(0) == expired {
@@ -439,7 +442,7 @@ func (c *conn) left(reset bool) {
 	switch grace := c.server.Grace; {
 	case c.live == nil || c.off:
 	case c.reset || grace <= 0:
-		c.live.end()
+		c.live.End()
 	case c.fuse == nil:
 		turn := c.turn
 		c.fuse = time.AfterFunc(grace, func() { c.endTurn(turn) })
@@ -451,7 +454,7 @@ func (c *conn) endTurn(turn int) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.live != nil && c.turn == turn {
-		c.live.end()
+		c.live.End()
 	}
 }
 
@@ -460,7 +463,7 @@ func (c *conn) cut() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.live != nil {
-		c.live.end()
+		c.live.End()
 	}
 	if !c.ready {
 		_ = c.nc.Close() // whatever it waits for

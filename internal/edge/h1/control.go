@@ -90,7 +90,7 @@ func (c *conn) give() bool {
 	c.mu.Lock()
 	cutting := c.server.cutting.Load()
 	if !cutting {
-		_ = c.nc.SetDeadline(noDeadline) // fails as what follows
+		_ = c.nc.SetDeadline(time.Time{}) // fails as what follows
 	}
 	c.mu.Unlock()
 	if cutting {

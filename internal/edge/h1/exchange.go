@@ -8,7 +8,9 @@ import (
 	"net/url"
 	"runtime/debug"
 	"strings"
+	"time"
 
+	"github.com/airside-gateway/airside/internal/edge/lifetime"
 	"github.com/airside-gateway/airside/internal/http1"
 )
 
@@ -23,7 +25,7 @@ type exchange struct {
 	req   *http.Request
 	blank *http.Request // what req is reset to: nothing but the context
 	url   url.URL
-	ctx   *requestContext
+	ctx   *lifetime.Context
 }
 
 // newExchange returns one that is ready for a head.
@@ -35,7 +37,7 @@ func (c *conn) newExchange() *exchange {
 	x.conn = c
 	x.head.Reset()
 	if x.ctx == nil {
-		x.ctx = &requestContext{Context: c.server.Context}
+		x.ctx = &lifetime.Context{Context: c.server.Context}
 		x.blank = new(http.Request).WithContext(x.ctx)
 		x.req = new(http.Request)
 	}
@@ -57,7 +59,7 @@ func (x *exchange) release() {
 		x.poison()
 		return
 	}
-	if !x.ctx.finish() {
+	if !x.ctx.Finish() {
 		x.ctx, x.blank, x.req = nil, nil, nil
 	}
 	if x.head.Fields > manyFields {
@@ -86,7 +88,7 @@ func (x *exchange) poison() {
 	}
 	x.req.Method, x.req.Host, x.req.RequestURI = junk, junk, junk
 	x.url = url.URL{Path: junk}
-	x.ctx.end()
+	x.ctx.End()
 }
 
 // chunked is the value of Request.TransferEncoding for all.
@@ -185,11 +187,11 @@ func (c *conn) begin(x *exchange) {
 	c.turn++
 	cutting := c.server.cutting.Load()
 	if c.kicked && !cutting {
-		_ = c.nc.SetReadDeadline(noDeadline) // fails as the next read does
+		_ = c.nc.SetReadDeadline(time.Time{}) // fails as the next read does
 	}
 	c.kicked = false
 	if cutting {
-		x.ctx.end()
+		x.ctx.End()
 	}
 	c.mu.Unlock()
 	if c.gone.Load() {
@@ -234,7 +236,7 @@ func (c *conn) stop(x *exchange) {
 		c.fuse = nil
 	}
 	if x.out.moved && !c.off && !c.server.cutting.Load() {
-		_ = c.nc.SetDeadline(noDeadline) // fails as the next read does
+		_ = c.nc.SetDeadline(time.Time{}) // fails as the next read does
 	}
 }
 
@@ -262,6 +264,23 @@ func (x *exchange) serve(handler func(http.ResponseWriter, *http.Request)) (cut 
 	}()
 	handler(&x.out, x.req)
 	return false
+}
+
+// unparsed returns an exchange for a request whose head cannot be parsed: b is what has
+// come of it.
+func (c *conn) unparsed(b []byte) *exchange {
+	x := c.newExchange()
+	x.guess(b)
+	return x
+}
+
+// guess takes HEAD for the method of a request that says so and is broken behind that:
+// its refusal has no body, for the client waits for none.
+func (x *exchange) guess(b []byte) {
+	const head = http.MethodHead + " "
+	if len(b) >= len(head) && string(b[:len(head)]) == head {
+		x.head.Method = http.MethodHead
+	}
 }
 
 // refuse answers what is not a valid request, and ends the connection. It returns true.

@@ -128,10 +128,13 @@ func requested(in []byte) (methods []string) {
 		var h http1.Head
 		h.Reset()
 		n, err := scan.End(in)
-		if err != nil || n == 0 || n > 8<<10 {
-			return methods
+		if err == nil && 0 < n && n <= 8<<10 {
+			err = h.ParseRequest(bytes.Clone(in[:n]))
 		}
-		if err := h.ParseRequest(bytes.Clone(in[:n])); err != nil {
+		switch {
+		case (err != nil || n == 0 || n > 8<<10) && bytes.HasPrefix(in, []byte("HEAD ")):
+			return append(methods, "HEAD")
+		case err != nil || n == 0 || n > 8<<10:
 			return append(methods, h.Method)
 		}
 		methods, in = append(methods, h.Method), in[n:]

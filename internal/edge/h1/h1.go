@@ -12,6 +12,18 @@
 // A client that shuts its sending side after a request is given [Config.Grace] for the
 // answer to come: nothing tells it from one that has left. One that resets the
 // connection has left at once.
+//
+// What it does otherwise than net/http:
+//   - It refuses what package http1 does, and a target that is too long by 414.
+//   - The URL of a request is empty: the target is for the handler to read.
+//   - A handler may always read and write at the same time. What it leaves of a body is
+//     not read in its place: the connection ends.
+//   - A connection of HTTP/1.0 ends with its first answer, and gets no interim ones.
+//   - It guesses no Content-Type. An answer without a Content-Length is chunked, unless
+//     nothing is written at all.
+//   - An answer that is cut is sent as far as it was written. If only the end of the
+//     connection would tell its end, the connection is reset.
+//   - A connection can be taken over only if its request asks for an upgrade.
 package h1
 
 import (

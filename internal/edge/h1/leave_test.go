@@ -1,8 +1,8 @@
 package h1
 
 import (
-	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"strings"
 	"sync"
@@ -69,31 +69,37 @@ func TestHalfClose(t *testing.T) {
 }
 
 // TestGraceIsOfOneRequest proves that the grace of one request does not end the next on
-// the same connection, which has its own.
+// the same connection, whose context may be the same.
 func TestGraceIsOfOneRequest(t *testing.T) {
-	begun, proceed := make(chan bool), make(chan bool)
-	s := serve(t, plain, func(w http.ResponseWriter, r *http.Request) {
-		if r.RequestURI == "/2" {
-			<-time.After(2 * short)
-			fmt.Fprint(w, r.Context().Err())
-			return
-		}
-		begun <- true
-		<-proceed
-	}, func(c *Config) { c.Grace, c.Poison = 3*short, false })
-	for range 3 {
-		c := s.dial()
-		c.say("GET /1 HTTP/1.1\r\nHost: a\r\n\r\nGET /2 HTTP/1.1\r\nHost: a\r\n\r\n")
-		within(t, begun, "the first request")
-		_ = c.raw.CloseWrite()
-		<-time.After(2 * short)
-		proceed <- true
-		c.want("GET", 200, "")
-		a, _ := c.hear("GET")
-		if a.Body != "<nil>" && a.Body != "" { // a slow machine takes longer than the grace
-			t.Logf("the second was ended: %+v", a)
-		}
+	s := New(Config{Context: t.Context(), Grace: time.Hour})
+	end, other := net.Pipe()
+	defer end.Close()
+	defer other.Close()
+	c := &conn{server: s, nc: end}
+	c.left(false) // there is none under way
+	first := c.newExchange()
+	c.begin(first)
+	c.mu.Lock()
+	turn, fuse := c.turn, c.fuse
+	c.mu.Unlock()
+	if fuse == nil {
+		t.Fatal("a request whose client has left has no grace")
 	}
+	c.stop(first)
+	if fuse.Stop() {
+		t.Error("the grace of a request that was answered goes on")
+	}
+	c.endTurn(turn)
+	c.begin(first)
+	c.endTurn(turn)
+	if err := first.ctx.Err(); err != nil {
+		t.Errorf("the next request was ended: %v", err)
+	}
+	c.endTurn(turn + 1)
+	if first.ctx.Err() == nil {
+		t.Error("a request was not ended by its own grace")
+	}
+	c.stop(first)
 }
 
 // TestLeaversDisturbNobody proves that the end of one client is not taken for that of

@@ -5,12 +5,9 @@ import (
 	"net/http"
 	"sync"
 	"sync/atomic"
-	"time"
 
 	"github.com/airside-gateway/airside/internal/http1"
 )
-
-var noDeadline time.Time
 
 // A response is the [http.ResponseWriter] of an exchange. It gathers the head and what
 // follows, up to the size of its buffer, and sends both in one system call; between

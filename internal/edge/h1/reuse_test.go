@@ -72,6 +72,10 @@ func TestPoison(t *testing.T) {
 	})
 }
 
+type attached struct{ done chan struct{} }
+
+func (a *attached) Canceled() { close(a.done) }
+
 // TestContextIsKept proves that a context which somebody has looked at ends with its
 // exchange, and does not serve another.
 func TestContextIsKept(t *testing.T) {
@@ -117,49 +121,6 @@ func TestContextIsKept(t *testing.T) {
 				within(t, <-ends, "the end of a context")
 			}
 		})
-	}
-}
-
-type attached struct{ done chan struct{} }
-
-func (a *attached) Canceled() { close(a.done) }
-
-// TestAttach proves that one can be attached to a context at a time, is told once, and
-// not after it was detached.
-func TestAttach(t *testing.T) {
-	c := &requestContext{Context: context.Background()}
-	a, b := &attached{make(chan struct{})}, &attached{make(chan struct{})}
-	if !c.Attach(a) || c.Attach(b) {
-		t.Fatal("not one")
-	}
-	c.Detach()
-	if !c.finish() {
-		t.Error("a context that nobody knows cannot be used again")
-	}
-	if !c.Attach(b) {
-		t.Fatal("not another")
-	}
-	stop := c.AfterFunc(func() { t.Error("a function that was stopped has run") })
-	if !stop() || stop() {
-		t.Error("it cannot be stopped once")
-	}
-	c.end()
-	c.end()
-	<-b.done
-	c.Detach()
-	late := &attached{make(chan struct{})}
-	c.Attach(late)
-	<-late.done
-	ran := make(chan bool)
-	if c.AfterFunc(func() { close(ran) })() {
-		t.Error("a function that runs was stopped")
-	}
-	<-ran
-	<-c.Done()
-	select {
-	case <-a.done:
-		t.Error("one that was detached was told")
-	default:
 	}
 }
 

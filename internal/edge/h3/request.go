@@ -39,10 +39,10 @@ func (c *conn) request(ctx context.Context, left func(), w *writer, r *http.Requ
 	if strings.EqualFold(r.Header.Get("Expect"), "100-continue") {
 		b.ask = w.proceed
 	}
-	if r.ContentLength < 0 && usuallyBare(r.Method) {
+	if r.ContentLength < 0 && usuallyBare(r.Method) || r.ContentLength == 0 { // who says that there is nothing may be wrong
 		c.peek(w, b)
 	}
-	if b.empty() || r.ContentLength == 0 && len(in.Trailer) == 0 {
+	if b.empty() {
 		in.Body, in.ContentLength = http.NoBody, 0
 		return in
 	}

@@ -2,8 +2,8 @@ package h3
 
 import (
 	"context"
-	"maps"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -60,11 +60,20 @@ func (w *writer) WriteHeader(status int) {
 	w.w.WriteHeader(status)
 }
 
-// copyHeader is called with w.mu held.
+// copyHeader is called with w.mu held. Quic-go may write the head of an answer without a
+// body when its handler has returned, and what it says is used again: so the values are
+// copied too. It leaves out fields that Trailer names, though one may be both; so that
+// header is not shown to it by its usual name.
 func (w *writer) copyHeader() {
 	h := w.w.Header()
 	clear(h)
-	maps.Copy(h, w.header)
+	for k, v := range w.header {
+		h[k] = slices.Clone(v)
+	}
+	if t, ok := h["Trailer"]; ok {
+		delete(h, "Trailer")
+		h["trailer"] = t
+	}
 }
 
 // proceed asks the client for the body (100 Continue), if there is no answer yet. It is
@@ -130,11 +139,11 @@ func (w *writer) trailers() bool {
 			h[k], found = v, true
 		}
 	}
-	for _, list := range h["Trailer"] {
+	for _, list := range w.header["Trailer"] {
 		for name := range strings.SplitSeq(list, ",") {
 			name = http.CanonicalHeaderKey(strings.TrimSpace(name))
 			if v, ok := w.header[name]; ok {
-				h[name], found = v, true
+				h[http.TrailerPrefix+name], found = v, true
 			}
 		}
 	}

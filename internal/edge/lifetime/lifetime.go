@@ -84,8 +84,9 @@ func (c *Context) AfterFunc(f func()) (stop func() bool) {
 }
 
 // Attach has a told when the context ends, in the place of a function: that costs
-// nothing. There can be one at a time; it reports whether a is the one. It may be told twice. If the context
-// has ended already, a is told at once. [Context.Detach] must follow.
+// nothing. There can be one at a time; it reports whether a is the one. If the context
+// has ended already, a is told at once; if it ends at this very moment, twice. What a
+// does then may cancel what was derived of the context. [Context.Detach] must follow.
 func (c *Context) Attach(a interface{ Canceled() }) bool {
 	c.attaching.Lock()
 	defer c.attaching.Unlock()

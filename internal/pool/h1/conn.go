@@ -99,7 +99,7 @@ func (k *conn) silent() bool {
 		until = past // for what TLS holds of what came with the last answer
 	}
 	_ = k.sock.SetReadDeadline(until) // the read says what is wrong
-	_, err := k.sock.Conn.Read(k.one[:])
+	_, err := k.sock.Read(k.one[:])
 	_ = k.sock.SetReadDeadline(time.Time{}) // the next one does
 	if !under || !errors.Is(err, os.ErrDeadlineExceeded) {
 		return errors.Is(err, os.ErrDeadlineExceeded)

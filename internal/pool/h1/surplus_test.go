@@ -1,6 +1,7 @@
 package h1
 
 import (
+	"bufio"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -22,7 +23,7 @@ type over struct {
 	change func(*Settings)
 }
 
-func overs(t *testing.T) []over {
+func overs() []over {
 	s := httptest.NewUnstartedServer(nil)
 	s.StartTLS() // for its certificate
 	s.Close()
@@ -43,6 +44,19 @@ func overs(t *testing.T) []over {
 				return k, k.HandshakeContext(ctx)
 			}
 		}},
+	}
+}
+
+// answers calls f for every request that comes.
+func answers(c net.Conn, f func()) {
+	b := bufio.NewReader(c)
+	for {
+		r, err := http.ReadRequest(b)
+		if err != nil {
+			return
+		}
+		_, _ = io.Copy(io.Discard, r.Body)
+		f()
 	}
 }
 
@@ -75,22 +89,21 @@ func TestSurplus(t *testing.T) {
 	long := strings.Repeat("x", 100<<10)
 	first := fmt.Sprintf("HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s", len(long), long)
 	const stray = "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nstray"
-	for _, o := range overs(t) {
+	for _, o := range overs() {
 		for _, method := range []string{"GET", "POST"} {
 			t.Run(o.name+" "+method, func(t *testing.T) {
 				var dialed, asked atomic.Int64
 				wrote := make(chan struct{}, 8)
 				c := open(t, agent(t, func(tc *net.TCPConn) {
 					k := o.serve(tc)
-					requests(func(_ *net.TCPConn, _ *http.Request, _ string) bool {
+					answers(k, func() {
 						if asked.Add(1)%2 == 1 {
 							_, _ = io.WriteString(k, first+stray)
 						} else {
 							_, _ = io.WriteString(k, fine)
 						}
 						wrote <- struct{}{}
-						return true
-					})(k)
+					})
 				}), ways[0].wrap, o.change, counted(&dialed))
 				for i := range 4 {
 					want := "ok"
@@ -102,8 +115,8 @@ func TestSurplus(t *testing.T) {
 					}
 					<-wrote
 				}
-				if got := dialed.Load(); got != 3-1+0 && got != 2 {
-					t.Errorf("got %d connections, want 2", got)
+				if got := dialed.Load(); got != 3 {
+					t.Errorf("got %d connections, want 3", got)
 				}
 			})
 		}
@@ -112,15 +125,12 @@ func TestSurplus(t *testing.T) {
 
 // TestSilence proves that a connection on which nothing has come is used again, at once.
 func TestSilence(t *testing.T) {
-	for _, o := range overs(t) {
+	for _, o := range overs() {
 		t.Run(o.name, func(t *testing.T) {
 			var dialed atomic.Int64
 			c := open(t, agent(t, func(tc *net.TCPConn) {
 				k := o.serve(tc)
-				requests(func(_ *net.TCPConn, _ *http.Request, _ string) bool {
-					_, err := io.WriteString(k, fine)
-					return err == nil
-				})(k)
+				answers(k, func() { _, _ = io.WriteString(k, fine) })
 			}), ways[0].wrap, o.change, counted(&dialed))
 			for range 8 {
 				if _, body, err := ask(t, c, request("POST")); err != nil || body != "ok" {

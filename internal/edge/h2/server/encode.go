@@ -70,17 +70,17 @@ func appendStatus(b []byte, status int) []byte {
 // appendField appends a field with a canonical name. It must be valid.
 func appendField(b []byte, name, value string) []byte {
 	b = appendName(b, name)
-	b = appendInt(b, 0, 7, len(value))
+	b = appendInt(b, 7, len(value))
 	return append(b, value...)
 }
 
 // appendName appends the name of a literal field that goes into no table.
 func appendName(b []byte, name string) []byte {
 	if i := indexOf(name); i > 0 {
-		return appendInt(b, 0, 4, i)
+		return appendInt(b, 4, i)
 	}
 	b = append(b, 0)
-	b = appendInt(b, 0, 7, len(name))
+	b = appendInt(b, 7, len(name))
 	for i := range len(name) {
 		c := name[i]
 		if c >= 'A' && c <= 'Z' {
@@ -93,24 +93,25 @@ func appendName(b []byte, name string) []byte {
 
 // appendLength appends a Content-Length.
 func appendLength(b []byte, n int64) []byte {
-	b = appendInt(b, 0, 4, indexOf("Content-Length"))
+	b = appendInt(b, 4, indexOf("Content-Length"))
 	at := len(b)
 	b = strconv.AppendInt(append(b, 0), n, 10)
-	b[at] = byte(len(b) - at - 1)
+	b[at] = byte(len(b) - at - 1) //nolint:gosec // 20 at most
 	return b
 }
 
-// appendInt appends n with a prefix of some bits, RFC 7541 section 5.1.
-func appendInt(b []byte, first byte, bits, n int) []byte {
+// appendInt appends n with a prefix of some bits, of which the rest is 0, RFC 7541
+// section 5.1.
+func appendInt(b []byte, bits, n int) []byte {
 	full := 1<<bits - 1
 	if n < full {
-		return append(b, first|byte(n)) //nolint:gosec // less than 256
+		return append(b, byte(n)) //nolint:gosec // less than 256
 	}
-	b = append(b, first|byte(full)) //nolint:gosec // less than 256
+	b = append(b, byte(full)) //nolint:gosec // less than 256
 	for n -= full; n >= 128; n >>= 7 {
-		b = append(b, byte(n&0x7f|0x80))
+		b = append(b, byte(n&0x7f|0x80)) //nolint:gosec // less than 256
 	}
-	return append(b, byte(n))
+	return append(b, byte(n)) //nolint:gosec // less than 128
 }
 
 // indexOf is where the static table has a name that answers use, RFC 7541 appendix A;

@@ -79,8 +79,8 @@ func (f *frame) has(flag byte) bool { return f.flags&flag != 0 }
 
 // appendHead appends the head of a frame of n bytes.
 func appendHead(b []byte, n int, typ, flags byte, stream uint32) []byte {
-	return append(b, byte(n>>16), byte(n>>8), byte(n), typ, flags,
-		byte(stream>>24), byte(stream>>16), byte(stream>>8), byte(stream))
+	b = binary.BigEndian.AppendUint32(b, uint32(n)<<8|uint32(typ)) //nolint:gosec // 24 bits
+	return binary.BigEndian.AppendUint32(append(b, flags), stream)
 }
 
 func appendReset(b []byte, stream uint32, why code) []byte {

@@ -198,6 +198,7 @@ var (
 	errConnection = &http1.Error{Status: http.StatusBadRequest, Reason: "the request has a header that is about a connection, which HTTP/2 does not allow"}
 	errTE         = &http1.Error{Status: http.StatusBadRequest, Reason: "the header TE says something other than trailers"}
 	errMethod     = &http1.Error{Status: http.StatusBadRequest, Reason: "the method is malformed"}
+	errAnnounced  = &http1.Error{Status: http.StatusBadRequest, Reason: "the request announces a trailer that may not be one"}
 	errLarge      = &http1.Error{Status: http.StatusRequestHeaderFieldsTooLarge, Reason: "the head is too large"}
 )
 

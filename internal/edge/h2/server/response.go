@@ -68,8 +68,8 @@ func (w *response) WriteHeader(status int) {
 	c := w.st.conn
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if w.st.failed() != nil {
-		w.status = status // what comes next fails
+	if err := w.st.failed(); err != nil {
+		w.status, w.err = status, err
 		return
 	}
 	if slices.ContainsFunc(w.header["Connection"], func(v string) bool { return strings.EqualFold(v, "close") }) {
@@ -141,8 +141,8 @@ func (w *response) Answer(a *h1.Answer) {
 	c := w.st.conn
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if w.st.failed() != nil {
-		return // what comes next fails
+	if w.err = w.st.failed(); w.err != nil {
+		return
 	}
 	if a.Close {
 		c.dismiss()

@@ -1,6 +1,7 @@
 package server
 
 import (
+	"log/slog"
 	"net/http"
 	"net/url"
 	"runtime/debug"
@@ -203,8 +204,8 @@ func (st *stream) prepare(ends bool) bool {
 	if !ends {
 		r.Body, r.ContentLength = &st.body, length
 		st.expect()
-		st.announce()
 	}
+	st.announce()
 	return true
 }
 
@@ -248,7 +249,7 @@ func (st *stream) length(ends bool) (n int64, ok bool) {
 	if err != nil || ends && u > 0 {
 		return 0, false
 	}
-	st.body.length = int64(u) //nolint:gosec // 63 bits
+	st.body.length = int64(u)
 	return st.body.length, true
 }
 
@@ -272,14 +273,16 @@ func (st *stream) announce() {
 	for _, line := range lines {
 		for name := range strings.SplitSeq(line, ",") {
 			name = http.CanonicalHeaderKey(strings.Trim(name, " \t"))
-			switch name {
-			case "", "Transfer-Encoding", "Trailer", "Content-Length":
-				continue // as net/http does
+			switch {
+			case name == "":
+			case name == "Transfer-Encoding", name == "Trailer", name == "Content-Length", name == "Host", !http1.ValidName(name):
+				st.refusal = errAnnounced
+			default:
+				t[name] = nil
 			}
-			t[name] = nil
 		}
 	}
-	if len(t) > 0 {
+	if len(t) > 0 && st.req.Body != http.NoBody {
 		st.req.Trailer = t
 	}
 }
@@ -312,7 +315,7 @@ func (st *stream) serve() (cut bool) {
 		if p := recover(); p != nil {
 			cut = true
 			if p != http.ErrAbortHandler { //nolint:errorlint // it is that very value
-				s.Log.Error("a handler panicked", "value", p, "stack", string(debug.Stack()))
+				s.Log.LogAttrs(s.Context, slog.LevelError, "a handler panicked", slog.Any("value", p), slog.String("stack", string(debug.Stack())))
 			}
 		}
 	}()

@@ -154,7 +154,7 @@ func TestPanic(t *testing.T) {
 		c = s.dial()
 		c.say("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\na")
 		c.wantEnd()
-		if log := s.log.String(); !strings.Contains(log, "at the disco") || !strings.Contains(log, "continue_test.go") {
+		if log := s.log.String(); !strings.Contains(log, "at the disco") || !strings.Contains(log, "answer_test.go") {
 			t.Errorf("the log does not say where: %s", log)
 		}
 	})
