@@ -49,20 +49,21 @@ type Exchange struct {
 	view  view
 	room  [4]func(Outcome)
 
-	kept     []Releaser
-	keptRoom [2]Releaser
+	lent     []releaser
+	lentRoom [2]releaser
 }
 
-// A Releaser holds memory that is used again.
-type Releaser interface{ Release() }
+// A releaser holds memory that is used again.
+type releaser interface{ Release() }
 
-// Keep has r released when the exchange is over for everybody: after the functions of
-// [Exchange.OnDone]. Upstreams use it for what an answer is made of.
-func (x *Exchange) Keep(r Releaser) {
-	if x.kept == nil {
-		x.kept = x.keptRoom[:0]
+// AfterDone has r released when the exchange is over for everybody: after the functions
+// of [Exchange.OnDone], first registered first. It is for memory that is used again:
+// that of an answer, which those functions may still look at.
+func (x *Exchange) AfterDone(r interface{ Release() }) {
+	if x.lent == nil {
+		x.lent = x.lentRoom[:0]
 	}
-	x.kept = append(x.kept, r)
+	x.lent = append(x.lent, r)
 }
 
 // Context is the context of the request. It ends when the client goes away.
@@ -77,20 +78,25 @@ func (x *Exchange) OnDone(f func(Outcome)) {
 	x.done = append(x.done, f)
 }
 
-// Finish runs the registered functions, once. Only the edge calls it.
+// Finish runs the functions of OnDone, and then releases what AfterDone was given, once.
+// Only the edge, and tests, call it.
 func (x *Exchange) Finish(o Outcome) {
+	defer x.release() // whatever a function does
 	done := x.done
 	x.done = nil
 	for _, d := range slices.Backward(done) {
 		d(o)
 	}
 	clear(x.room[:])
-	kept := x.kept
-	x.kept = nil
-	for _, r := range kept {
+}
+
+func (x *Exchange) release() {
+	lent := x.lent
+	x.lent = nil
+	for _, r := range lent {
 		r.Release()
 	}
-	clear(x.keptRoom[:])
+	clear(x.lentRoom[:])
 }
 
 // A Client is the far end of the connection a request came by.

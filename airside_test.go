@@ -270,6 +270,36 @@ func TestOrder(t *testing.T) {
 	}
 }
 
+type lent func()
+
+func (f lent) Release() { f() }
+
+// TestAfterDone proves that what was lent to an exchange is released once, after the
+// functions of its end, even if one of them panics.
+func TestAfterDone(t *testing.T) {
+	for _, panics := range []bool{false, true} {
+		var order []string
+		x := exchange(nil)
+		for _, s := range []string{"a", "b", "c"} {
+			x.AfterDone(lent(func() { order = append(order, s) }))
+		}
+		x.OnDone(func(airside.Outcome) {
+			order = append(order, "done")
+			if panics {
+				panic("at the end")
+			}
+		})
+		func() {
+			defer func() { _ = recover() }()
+			x.Finish(airside.Outcome{})
+		}()
+		x.Finish(airside.Outcome{})
+		if got, want := strings.Join(order, " "), "done a b c"; got != want {
+			t.Errorf("with a panic, %t: got %q, want %q", panics, got, want)
+		}
+	}
+}
+
 func TestRegistry(t *testing.T) {
 	build := func(*airside.Env, struct{}) (airside.Middleware, error) { return nil, nil }
 	airside.RegisterPolicy("of-this-test", build)

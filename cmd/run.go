@@ -32,7 +32,7 @@ func (p *program) runCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:     "run [FILE]",
 		Short:   "Run the gateway",
-		Long:    "Run the gateway until SIGTERM or Ctrl-C, which drain it: what is under way may end first.\nSIGHUP loads the configuration anew; a file that is not valid is refused, and the old one goes on.",
+		Long:    "Run the gateway until SIGTERM or Ctrl-C, which drain it: what is under way may end first,\nwithin shutdown.grace; a second signal cuts it.\nSIGHUP loads the configuration anew; a file that is not valid is refused, and the old one goes on.",
 		Example: "  airside run -c airside.yaml --watch",
 		Args:    usage(cobra.MaximumNArgs(1)),
 		RunE: func(cmd *cobra.Command, args []string) error {

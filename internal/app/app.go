@@ -187,12 +187,16 @@ func (a *App) Shutdown(ctx context.Context) error {
 		return nil
 	}
 	a.stopped = true
-	ctx, cancel := context.WithTimeout(ctx, a.grace)
+	asked := ctx
+	ctx, cancel := context.WithTimeout(asked, a.grace)
 	defer cancel()
 	err := a.edge.Shutdown(ctx, min(linger, a.grace/2))
 	last, stop := context.WithTimeout(context.WithoutCancel(ctx), linger) // what was cut needs a moment to notice
 	defer stop()
 	err = errors.Join(err, a.gateway.close(last))
+	if err != nil && asked.Err() != nil {
+		return fmt.Errorf("not everything had ended when the shutdown was cut short: %w", err)
+	}
 	if err != nil {
 		return fmt.Errorf("not everything ended within the grace of %s: %w", a.grace, err)
 	}

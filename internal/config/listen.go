@@ -29,8 +29,8 @@ type Listen struct {
 	Redirect string `yaml:"redirect" enum:"https"`
 
 	// Engine is what serves HTTP/1.1: fast, the gateway's own, or std, the one of the Go
-	// standard library. Both do the same; fast costs less, and reads more strictly. The
-	// default is fast.
+	// standard library. fast costs less, reads more strictly, and phrases and logs every
+	// refusal; std is there to compare with, and to fall back on. The default is fast.
 	Engine string `yaml:"engine" enum:"fast,std"`
 
 	// Protocols are the versions of HTTP that are spoken: h1, h2, and h3. Without tls,
@@ -56,22 +56,24 @@ type Listen struct {
 
 // Limits bound what a client may take.
 type Limits struct {
-	// Headers bounds the head of a request, from 1KiB to 16MiB. The default is
-	// 64KiB.
+	// Headers bounds the head of a request, from 1KiB to 16MiB. Over HTTP/1.1 with the
+	// engine fast, the request line has at most 16KiB of it, and there are at most 256
+	// lines. The default is 64KiB.
 	Headers airside.Size `yaml:"headers"`
 
 	// Body bounds the body of a request; 0 is no bound. The default is 10MiB.
 	Body airside.Size `yaml:"body"`
 
-	// Connections bounds the connections open at a time; 0 is no bound. The default
-	// is 10000.
+	// Connections bounds the connections open at a time; 0 is no bound. One more is
+	// closed at once, without an answer. The default is 10000.
 	Connections int `yaml:"connections"`
 
 	// Idle is how long a connection may wait for its next request. The default is
 	// 2m.
 	Idle time.Duration `yaml:"idle"`
 
-	// HeaderTimeout is how long the head of a request may take. The default is 10s.
+	// HeaderTimeout is how long the head of a request may take, and how long a new
+	// connection may wait before it sends one. The default is 10s.
 	HeaderTimeout time.Duration `yaml:"header_timeout"`
 
 	// BodyTimeout is the longest pause between two reads of a request body. The

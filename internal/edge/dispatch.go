@@ -26,6 +26,7 @@ type front struct {
 	hook   func(net.Conn, http.ConnState)
 	log    *slog.Logger
 	count  func() // a client that was cut off for a flood
+	prompt bool   // the engine for HTTP/2 gathers what it writes
 
 	settled chan struct{} // closed when every connection has an engine, and none will come
 
@@ -172,7 +173,7 @@ func (f *front) version(c net.Conn) (int, net.Conn, error) {
 
 // guard has c watched for floods.
 func (f *front) guard(c net.Conn, accepted time.Time) net.Conn {
-	limits := h2.Limits{Head: f.limits.Headers, Time: f.limits.HeaderTimeout}
+	limits := h2.Limits{Head: f.limits.Headers, Time: f.limits.HeaderTimeout, Prompt: f.prompt}
 	return h2.Guard(c, accepted, limits, func(b h2.Breach) {
 		f.count()
 		f.log.LogAttrs(context.Background(), slog.LevelDebug, "a connection was cut off", slog.String("client", c.RemoteAddr().String()), slog.Any("err", b))

@@ -80,7 +80,7 @@ func (*Server) newExchange(w http.ResponseWriter) *exchange {
 // a request whose body had come whole before it began has no timer, and nobody who
 // reads for it.
 func (e *exchange) release() {
-	if e.fast == nil || e.switched || e.body != nil && !e.body.came {
+	if e.fast == nil || e.switched || e.body != nil && (!e.body.came || e.own.Held()) {
 		return
 	}
 	if e.server.Poison {

@@ -37,7 +37,7 @@ const (
 func (k *socket) newEngine(l *Listener) *running {
 	r := &running{}
 	f := &front{
-		limits: l.Limits, log: k.server.Log, pending: map[net.Conn]struct{}{}, settled: make(chan struct{}),
+		limits: l.Limits, log: k.server.Log, pending: map[net.Conn]struct{}{}, settled: make(chan struct{}), prompt: l.FastH2,
 		count: func() { k.server.engines.breaches.Add(1) },
 		hook: func(c net.Conn, state http.ConnState) {
 			r.count(state)

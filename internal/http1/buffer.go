@@ -9,12 +9,20 @@ type block [BufferSize]byte
 
 var blocks = sync.Pool{New: func() any { return new(block) }}
 
+// bulkSize is what a Buffer holds after [Buffer.Enlarge].
+const bulkSize = 64 << 10
+
+type bulk [bulkSize]byte
+
+var bulks = sync.Pool{New: func() any { return new(bulk) }}
+
 // A Buffer holds bytes that were read and not used yet. It takes its memory from a
 // pool when it needs it, and gives it back by [Buffer.Release], so that a connection
 // that waits holds none. The zero Buffer is empty.
 type Buffer struct {
 	b    []byte
 	from *block // where b is of the pool
+	bulk *bulk  // where b is of that for bulk
 	r, w int
 }
 
@@ -53,6 +61,10 @@ func (b *Buffer) Space(limit int) []byte {
 		blocks.Put(b.from)
 		b.from = nil
 	}
+	if b.bulk != nil {
+		bulks.Put(b.bulk)
+		b.bulk = nil
+	}
 	b.b = grown
 	return b.b[b.w:]
 }
@@ -60,10 +72,24 @@ func (b *Buffer) Space(limit int) []byte {
 // Wrote adds the first n bytes of Space to what is held.
 func (b *Buffer) Wrote(n int) { b.w += n }
 
+// Enlarge makes room for bulk, if nothing is held: fewer and larger pieces cost less. It
+// lasts until Release.
+func (b *Buffer) Enlarge() {
+	if b.Len() > 0 || b.bulk != nil {
+		return
+	}
+	b.Release()
+	b.bulk, _ = bulks.Get().(*bulk) // the pool holds nothing else
+	b.b = b.bulk[:]
+}
+
 // Release drops everything, and gives the memory back.
 func (b *Buffer) Release() {
 	if b.from != nil {
 		blocks.Put(b.from)
+	}
+	if b.bulk != nil {
+		bulks.Put(b.bulk)
 	}
 	*b = Buffer{}
 }

@@ -141,3 +141,32 @@ func TestBufferKeepsOrder(t *testing.T) {
 		}
 	}
 }
+
+// Enlarge makes room for bulk, and leaves alone what is held.
+func TestBufferEnlarge(t *testing.T) {
+	var b Buffer
+	b.Wrote(copy(b.Space(BufferSize), "held"))
+	if b.Enlarge(); string(b.Bytes()) != "held" {
+		t.Fatalf("got %q, want what was held", b.Bytes())
+	}
+	b.Take(4)
+	b.Enlarge()
+	if got := len(b.Space(BufferSize)); got != bulkSize {
+		t.Errorf("there is room for %d bytes, want %d", got, bulkSize)
+	}
+	whole := b.Space(BufferSize)
+	for i := range whole {
+		whole[i] = byte(i)
+	}
+	b.Wrote(len(whole))
+	if b.Space(BufferSize) != nil {
+		t.Error("it grows beyond the limit")
+	}
+	if got := b.Space(2 * bulkSize); len(got) != bulkSize || b.Bytes()[300] != 300%256 {
+		t.Errorf("grown, there is room for %d bytes behind what is held, want %d", len(got), bulkSize)
+	}
+	b.Release()
+	if got := len(b.Space(BufferSize)); got != BufferSize {
+		t.Errorf("after Release there is room for %d bytes, want %d", got, BufferSize)
+	}
+}

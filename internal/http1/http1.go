@@ -33,14 +33,14 @@ func (e *Error) Error() string { return e.Reason }
 
 // What a message can be refused for.
 var (
-	ErrRequestLine = &Error{http.StatusBadRequest, "the request line is malformed"}
+	ErrRequestLine = &Error{http.StatusBadRequest, "the request line is malformed: it is a method, a target and HTTP/1.1, with one space between them"}
 	ErrEmptyLine   = &Error{http.StatusBadRequest, "an empty line stands before the message"}
 	ErrStatusLine  = &Error{http.StatusBadRequest, "the status line is malformed"}
 	ErrTarget      = &Error{http.StatusBadRequest, "the request target holds a space, a control character or a #"}
 	ErrVersion     = &Error{http.StatusHTTPVersionNotSupported, "the version is not HTTP/1.1 or HTTP/1.0"}
-	ErrTargetLong  = &Error{http.StatusRequestURITooLong, "the request line is too long"}
-	ErrLarge       = &Error{http.StatusRequestHeaderFieldsTooLarge, "the head is too large"}
-	ErrMany        = &Error{http.StatusRequestHeaderFieldsTooLarge, "the head has too many lines"}
+	ErrTargetLong  = &Error{http.StatusRequestURITooLong, "the request line is too long: a shorter path or query is needed"}
+	ErrLarge       = &Error{http.StatusRequestHeaderFieldsTooLarge, "the head is too large: fewer or shorter headers are needed"}
+	ErrMany        = &Error{http.StatusRequestHeaderFieldsTooLarge, "there are more than 256 header lines: fewer are needed"}
 	ErrLineEnd     = &Error{http.StatusBadRequest, "a line does not end in CR LF"}
 	ErrName        = &Error{http.StatusBadRequest, "a header name is malformed"}
 	ErrFold        = &Error{http.StatusBadRequest, "a header line is folded, or begins with white space"}

@@ -127,7 +127,7 @@ func ended(ctx context.Context) error {
 	if errors.Is(err, context.DeadlineExceeded) {
 		return airside.Errorf(airside.Timeout, "the agent did not finish its answer in the time that the route allows").Because(cause)
 	}
-	return airside.Errorf(airside.Canceled, "the client left before it was answered").Because(cause)
+	return airside.Errorf(airside.Canceled, "the client ended its connection, or its side of it, before it was answered: keep it open until the answer has come").Because(cause)
 }
 
 // clientFault phrases what was wrong with the body that the client sent.

@@ -123,7 +123,7 @@ func (f *fast) close() {
 // runFast is run by the engine of our own.
 func (t *try) runFast(m *member, c *h1.Client, wants string, end time.Time) (*http.Response, error) {
 	t.watch.start(t.pool.limits, end, t.cancels)
-	t.x.Keep(t)
+	t.x.AfterDone(t)
 	t.attach()
 	err := t.fill(m, wants)
 	if err != nil {
@@ -176,6 +176,7 @@ func (t *try) fill(m *member, wants string) error {
 		t.x.KeepBody(keptBody)
 	}
 	t.held = true // by who sends the body
+	t.x.Hold()
 	r.Body = t.upload(r.Length, r.Trailer)
 	return nil
 }

@@ -4,24 +4,20 @@ import (
 	"errors"
 	"io"
 	"net/http"
-	"sync"
 	"sync/atomic"
 )
 
-// An upload is the body of a request on its way to the agent. It may be read, and
-// closed, by a goroutine that outlives the exchange, and tells the watch when it is the
-// client that is awaited.
+// An upload is the body of a request on its way to the agent. It may be read by a
+// goroutine that outlives the exchange, and tells the watch when it is the client
+// that is awaited.
 type upload struct {
 	try     *try
+	body    io.ReadCloser
 	left    int64 // as announced; -1 unknown
 	trailer http.Header
 	came    func() http.Header // the trailers that the client sent; nil: none were announced
 	read    atomic.Bool
 	closed  atomic.Bool
-
-	reading sync.Mutex // held while body is read, and taken before mu
-	mu      sync.Mutex // guards body, which changes with both held
-	body    io.ReadCloser
 }
 
 // upload makes a body that sends that of the exchange on, and puts what came of its
@@ -29,7 +25,6 @@ type upload struct {
 func (t *try) upload(length int64, trailer http.Header) *upload {
 	u := &upload{}
 	u.init(t, length, trailer)
-	t.x.Keep(u)
 	return u
 }
 
@@ -40,22 +35,9 @@ func (u *upload) init(t *try, length int64, trailer http.Header) {
 	}
 }
 
-// Release lets go of the body of the exchange, which is over and may be used again: who
-// reads or closes u from now on does not touch it. A read that is under way is waited
-// for; the edge has ended it.
-func (u *upload) Release() {
-	u.closed.Store(true)
-	u.reading.Lock()
-	defer u.reading.Unlock()
-	u.mu.Lock()
-	defer u.mu.Unlock()
-	u.body, u.came = nil, nil
-}
-
-// forget makes u, which nobody else knows, ready for another init.
+// forget makes u ready for another init.
 func (u *upload) forget() {
-	u.Release()
-	u.try, u.trailer = nil, nil
+	u.try, u.body, u.trailer, u.came = nil, nil, nil, nil
 	u.read.Store(false)
 	u.closed.Store(false)
 }
@@ -65,8 +47,6 @@ func (u *upload) touched() bool { return u.read.Load() }
 
 // Buffered is how much can be read without waiting.
 func (u *upload) Buffered() int {
-	u.mu.Lock()
-	defer u.mu.Unlock()
 	if b, ok := u.body.(interface{ Buffered() int }); ok {
 		return b.Buffered()
 	}
@@ -76,8 +56,6 @@ func (u *upload) Buffered() int {
 // Read reads what the client sends. A body that is not as long as was announced is
 // the client's fault.
 func (u *upload) Read(p []byte) (int, error) {
-	u.reading.Lock()
-	defer u.reading.Unlock()
 	if u.closed.Load() || u.try.over.Load() {
 		return 0, errOver
 	}
@@ -103,10 +81,5 @@ func (u *upload) Read(p []byte) (int, error) {
 // Close says that no more is read.
 func (u *upload) Close() error {
 	u.closed.Store(true)
-	u.mu.Lock()
-	defer u.mu.Unlock()
-	if u.body == nil {
-		return nil
-	}
 	return u.body.Close()
 }

@@ -74,3 +74,49 @@ func TestUnknownFormat(t *testing.T) {
 		t.Error("accepted")
 	}
 }
+
+// A stuck takes nothing until it is let go.
+type stuck struct {
+	free chan struct{}
+	text bytes.Buffer
+}
+
+func (s *stuck) Write(b []byte) (int, error) {
+	<-s.free
+	return s.text.Write(b)
+}
+
+// TestLogStopsNobody proves that a log whose output takes nothing makes nobody wait, and
+// that it says how many lines were lost, even where only errors are wanted.
+func TestLogStopsNobody(t *testing.T) {
+	out := &stuck{free: make(chan struct{})}
+	l, err := Open(Output{Writer: out}, JSON, slog.LevelInfo)
+	if err != nil {
+		t.Fatal(err)
+	}
+	path := strings.Repeat("a", 1000)
+	for range 3000 {
+		exchangeLine(l.Logger, path)
+	}
+	if err := l.Set(JSON, slog.LevelError); err != nil {
+		t.Fatal(err)
+	}
+	close(out.free)
+	if err := l.Flush(); err != nil {
+		t.Error(err)
+	}
+	if err := l.Close(); err != nil {
+		t.Fatal(err)
+	}
+	lines := strings.Split(strings.TrimSuffix(out.text.String(), "\n"), "\n")
+	var last struct {
+		Msg   string
+		Lines int
+	}
+	if err := json.Unmarshal([]byte(lines[len(lines)-1]), &last); err != nil {
+		t.Fatal(err)
+	}
+	if !strings.HasPrefix(last.Msg, "lines of the log were lost") || last.Lines+len(lines)-1 != 3000 {
+		t.Errorf("%d lines were written, and the last is %+v", len(lines), last)
+	}
+}

@@ -46,6 +46,7 @@ type message struct {
 	body                    []byte
 	last                    bool   // no other message follows on the connection
 	refused                 string // where it ends is clear, but it must not be passed on
+	late                    bool   // empty lines come before it: who refuses it for them need not know the method
 }
 
 // values lists the values of a field; its name is in lower case.
@@ -125,7 +126,9 @@ func (r *reader) inside() (string, error) {
 // request reads a request. It is io.EOF that there is none.
 func (r *reader) request() (*message, error) {
 	s, err := r.line()
+	late := false
 	for err == nil && s == "" && !r.canonical {
+		late = true
 		s, err = r.line()
 	}
 	if err != nil {
@@ -135,6 +138,7 @@ func (r *reader) request() (*message, error) {
 	if err != nil {
 		return nil, err
 	}
+	m.late = late
 	if m.fields, err = r.section(); err != nil {
 		return nil, err
 	}

@@ -185,7 +185,7 @@ func canonical(target string) string {
 // method is that of request i, as far as it is known. What net/http refuses itself, it
 // refuses with a body, also a HEAD; the connection ends with it.
 func (r *trial) method(e engine, i int) string {
-	if i < len(r.asked) && (e.strict || r.asked[i].method != "HEAD") {
+	if i < len(r.asked) && (e.strict && !r.asked[i].late || r.asked[i].method != "HEAD") {
 		return r.asked[i].method
 	}
 	return ""

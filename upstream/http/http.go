@@ -136,8 +136,8 @@ type Config struct {
 	Protocol string `yaml:"protocol" enum:"auto,h1,h2c,h2"`
 
 	// Engine is what speaks HTTP/1.1 to the agent: fast, the default, is the gateway's
-	// own; std is that of the Go standard library, which takes more of the processor.
-	// HTTP/2 is always that of the standard library.
+	// own; std is that of the Go standard library, which takes more of the processor and
+	// reads answers less strictly. HTTP/2 is always that of the standard library.
 	Engine string `yaml:"engine" enum:"fast,std"`
 
 	// Host is which host the agent is asked for. "upstream", the default: the one of

@@ -32,6 +32,9 @@ type Limits struct {
 	// frame but DATA; also, from when the connection was accepted, the preface and the
 	// first SETTINGS. 0 is no limit.
 	Time time.Duration
+	// Prompt sends what is written at once: the server gathers the head of an answer and
+	// what comes after it by itself.
+	Prompt bool
 }
 
 // A Breach is why a connection was closed, for the client too.

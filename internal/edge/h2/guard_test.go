@@ -681,6 +681,19 @@ func TestHeadWaitsForBody(t *testing.T) {
 	}
 }
 
+// TestPrompt shows that nothing waits for a server that gathers by itself.
+func TestPrompt(t *testing.T) {
+	limits := ample
+	limits.Prompt = true
+	w := &pieces{}
+	c := Guard(w, time.Now(), limits, nil)
+	var b bytes.Buffer
+	http2.NewFramer(&b, nil).WriteHeaders(http2.HeadersFrameParam{StreamID: 1, EndHeaders: true, BlockFragment: []byte{0x88}})
+	if _, err := c.Write(b.Bytes()); err != nil || len(w.all) != 1 || !bytes.Equal(w.all[0], b.Bytes()) {
+		t.Errorf("got %q, %v, want the head", w.all, err)
+	}
+}
+
 // pieces keeps what is written to it, by the write.
 type pieces struct {
 	wire

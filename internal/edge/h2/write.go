@@ -50,7 +50,7 @@ func (h *held) drop() {
 }
 
 // Write writes frames of the server, in pieces of any size. The head of an answer
-// waits a moment for its body; an error of writing it comes with what is next.
+// waits a moment for its body, unless [Limits] say otherwise; an error of writing it comes with what is next.
 func (c *Conn) Write(p []byte) (int, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -58,7 +58,7 @@ func (c *Conn) Write(p []byte) (int, error) {
 		return 0, net.ErrClosed
 	}
 	c.sent(p)
-	if c.last == nil && c.out.headOnly() && c.held.add(p) {
+	if c.last == nil && !c.limits.Prompt && c.out.headOnly() && c.held.add(p) {
 		c.soon()
 		return len(p), nil
 	}

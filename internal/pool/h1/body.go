@@ -341,6 +341,9 @@ func (k *conn) stepBody() bool {
 		if b.pass() {
 			return true
 		}
+		if n == len(space) {
+			k.in.Enlarge() // there is more than the buffer holds
+		}
 	}
 }
 

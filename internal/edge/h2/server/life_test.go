@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"net"
 	"net/http"
 	"os"
 	"strings"
@@ -11,6 +12,7 @@ import (
 	"time"
 
 	"golang.org/x/net/http2"
+	"golang.org/x/net/http2/hpack"
 )
 
 // TestWindows proves that no more is sent than the client lets, on the stream and on the
@@ -379,6 +381,44 @@ func TestPoison(t *testing.T) {
 	}
 	if n, err := k.w.Write([]byte("x")); n > 0 || err == nil {
 		t.Errorf("writing: got %d, %v", n, err)
+	}
+}
+
+// TestUnreadHeads proves that a client which asks and does not read makes us hold no
+// more than a bound.
+func TestUnreadHeads(t *testing.T) {
+	c := settings(func(w http.ResponseWriter, _ *http.Request) { w.Header().Set("A", strings.Repeat("b", 1000)) }, io.Discard)
+	s := New(c)
+	ours, theirs := net.Pipe()
+	s.take(ours)
+	theirs.SetWriteDeadline(time.Now().Add(patience))
+	io.WriteString(theirs, http2.ClientPreface)
+	p := &peer{t: t, conn: theirs, Framer: http2.NewFramer(theirs, theirs)}
+	p.enc = hpack.NewEncoder(&p.buf)
+	p.WriteSettings()
+	held, sent := 0, 0
+	for ; sent < 50_000; sent++ {
+		err := p.WriteHeaders(http2.HeadersFrameParam{StreamID: uint32(2*sent + 1), EndStream: true, EndHeaders: true, BlockFragment: p.block(get...)})
+		if errors.Is(err, io.ErrClosedPipe) {
+			break
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		s.mu.Lock()
+		for c := range s.conns {
+			c.mu.Lock()
+			held = max(held, len(c.out))
+			c.mu.Unlock()
+		}
+		s.mu.Unlock()
+	}
+	if sent == 50_000 || held > tooMuch+maxFrame {
+		t.Errorf("%d requests were taken, and %d bytes held", sent, held)
+	}
+	theirs.Close()
+	if err := s.Shutdown(t.Context()); err != nil {
+		t.Error(err)
 	}
 }
 

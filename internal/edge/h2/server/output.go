@@ -161,6 +161,18 @@ func (st *stream) write(p []byte) error {
 	return nil
 }
 
+// admit waits until there is room for a head: what a client does not read must not
+// grow with what it asks for.
+func (st *stream) admit() error {
+	defer st.unwait()
+	for {
+		if err := st.failed(); err != nil || len(st.conn.out) < enough {
+			return err
+		}
+		st.pause()
+	}
+}
+
 // frame appends a DATA frame.
 func (st *stream) frame(p []byte) {
 	c := st.conn

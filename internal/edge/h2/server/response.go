@@ -68,7 +68,7 @@ func (w *response) WriteHeader(status int) {
 	c := w.st.conn
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if err := w.st.failed(); err != nil {
+	if err := w.st.admit(); err != nil {
 		w.status, w.err = status, err
 		return
 	}
@@ -141,7 +141,7 @@ func (w *response) Answer(a *h1.Answer) {
 	c := w.st.conn
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if w.err = w.st.failed(); w.err != nil {
+	if w.err = w.st.admit(); w.err != nil {
 		return
 	}
 	if a.Close {
@@ -258,7 +258,7 @@ func (w *response) finish() error {
 	c := st.conn
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if err := st.failed(); err != nil {
+	if err := st.admit(); err != nil {
 		return err
 	}
 	if len(t) == 0 || !w.bodied {

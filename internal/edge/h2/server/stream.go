@@ -352,7 +352,7 @@ func (st *stream) finish(cut bool) bool {
 
 // reject appends a RST_STREAM. What the client sends before it knows is ignored.
 func (c *conn) reject(st *stream, why code) {
-	c.out = appendReset(c.space(), st.id, why)
+	c.out = appendReset(c.room(), st.id, why)
 	c.ended.add(st.id)
 }
 
