@@ -20,7 +20,8 @@ const (
 	worthwhile = 10 // a smaller change of the percentage is left be: each stops the program for a moment
 )
 
-// tuneCollector begins to. An operator who has set GOGC has decided otherwise.
+// tuneCollector sets it now, and anew after every collection, as long as the program runs. An
+// operator who has set GOGC has decided otherwise, and is left alone.
 func tuneCollector() {
 	if os.Getenv("GOGC") != "" {
 		return
@@ -47,9 +48,15 @@ func (c *collector) tune() {
 	if v := sample[0].Value; v.Kind() == metrics.KindUint64 && v.Uint64() > 0 {
 		live = v.Uint64()
 	}
-	percent := min(max(int(slack*100/live), usual), mostSlack) //nolint:gosec // bounded by slack
+	percent := percentFor(live)
 	if d := percent - c.percent; d > worthwhile || d < -worthwhile {
 		c.percent = percent
 		debug.SetGCPercent(percent)
 	}
+}
+
+// percentFor is the percentage at which slack comes together beside so many live bytes,
+// within its bounds.
+func percentFor(live uint64) int {
+	return int(min(max(slack*100/max(live, 1), usual), mostSlack)) //nolint:gosec // at most mostSlack
 }

@@ -14,13 +14,13 @@ import (
 	"github.com/airside-gateway/airside"
 )
 
-// A body is the request body as the client sends it. Unlike net/http's, it can be
+// A body is the request body as the client sends it. Unlike that of an engine, it can be
 // read by a goroutine that outlives the exchange: after [body.detach] it only
 // fails. That is what lets an agent answer before it has read everything.
 type body struct {
-	rc      io.ReadCloser
-	ahead   buffered // rc, if it can tell
-	came    bool     // all of it was there at the beginning
+	rc      io.ReadCloser // the engine's
+	ahead   buffered      // rc, if it can tell
+	came    bool          // all of it was there at the beginning
 	gate    *gate
 	ctx     context.Context // of the request: tells a client that left from one that sends nonsense
 	silence alarm           // ends a read that takes too long
@@ -44,7 +44,7 @@ type buffered interface{ Buffered() int }
 
 var errDetached = errors.New("edge: the exchange is over")
 
-// openBody puts a body in the place of net/http's, if the request has one.
+// openBody puts a body in the place of the engine's, if the request has one.
 func (e *exchange) openBody(r *http.Request) {
 	if r.Body == nil || r.Body == http.NoBody {
 		return

@@ -99,10 +99,10 @@ func (s *connections) all() map[*conn]net.Conn {
 // gone returns a channel that is closed when no engine serves a connection.
 func (s *connections) gone() <-chan struct{} { return s.count.gone() }
 
-// change notes what an engine says of a connection. Every engine must say
+// change notes what an engine says of a connection. An engine must say
 // [http.StateActive] before it hands a request on, and [http.StateIdle] when it has
 // been answered and no part of another one has been read: settle would else wait for
-// it, or end what is under way.
+// it, or end what is under way. Our own for HTTP/1.1 settles by itself: see ours.
 func (s *connections) change(nc net.Conn, state http.ConnState) {
 	c := base(nc)
 	switch {

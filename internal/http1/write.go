@@ -82,13 +82,14 @@ func AppendChunkSize(b []byte, n int) []byte {
 	return append(b, "\r\n"...)
 }
 
-// AppendLastChunk appends the end of a chunked body with its trailers.
+// AppendLastChunk appends the end of a chunked body with its trailers, in the order of
+// their names. Those that are not valid are left out.
 func AppendLastChunk(b []byte, trailer http.Header) []byte {
 	b = append(b, "0\r\n"...)
-	for name, values := range trailer {
-		for _, v := range values {
-			b = AppendField(b, name, v)
-		}
+	var room [8]Line
+	lines := Lines(room[:0], trailer)
+	for i := range lines {
+		b, _ = AppendLine(b, &lines[i])
 	}
 	return append(b, "\r\n"...)
 }

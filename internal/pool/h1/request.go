@@ -3,8 +3,10 @@ package h1
 import (
 	"errors"
 	"io"
+	"maps"
 	"net/http"
 	"slices"
+	"strings"
 	"sync"
 
 	"github.com/airside-gateway/airside/internal/http1"
@@ -248,20 +250,14 @@ func appendFraming(b []byte, r *Request) ([]byte, error) {
 	if len(r.Trailer) == 0 {
 		return b, nil
 	}
-	b = append(b, "Trailer: "...)
-	first := true
-	for name := range r.Trailer {
-		if !http1.ValidName(name) {
-			return nil, errField
-		}
-		if !first {
-			b = append(b, ", "...)
-		}
-		first = false
-		b = append(b, name...)
+	names := slices.Sorted(maps.Keys(r.Trailer))
+	if !slices.ContainsFunc(names, invalid) {
+		return http1.AppendField(b, "Trailer", strings.Join(names, ", ")), nil
 	}
-	return append(b, "\r\n"...), nil
+	return nil, errField
 }
+
+func invalid(name string) bool { return !http1.ValidName(name) }
 
 // visible reports whether s holds neither spaces nor control characters.
 func visible(s string) bool {

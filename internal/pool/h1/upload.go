@@ -197,7 +197,7 @@ func (u *upload) chunked(buf *[outSize]byte) (read, write error) {
 		}
 		ended := errors.Is(err, io.EOF)
 		if ended {
-			b = http1.AppendLastChunk(b, u.valid())
+			b = http1.AppendLastChunk(b, u.trailer)
 			u.last.Store(true)
 		}
 		if len(b) > 0 {
@@ -212,16 +212,4 @@ func (u *upload) chunked(buf *[outSize]byte) (read, write error) {
 			return err, nil
 		}
 	}
-}
-
-// valid is the trailers that can be sent.
-func (u *upload) valid() http.Header {
-	for name, values := range u.trailer {
-		for _, v := range values {
-			if !http1.ValidValue(v) {
-				delete(u.trailer, name)
-			}
-		}
-	}
-	return u.trailer
 }
