@@ -270,6 +270,59 @@ func TestOrder(t *testing.T) {
 	}
 }
 
+// A listened context counts who wants to hear of its end.
+type listened struct {
+	context.Context
+	done  chan struct{}
+	times int
+}
+
+func (c *listened) Done() <-chan struct{} { return c.done }
+
+func (c *listened) AfterFunc(func()) (stop func() bool) {
+	c.times++
+	return func() bool { return true }
+}
+
+// A source says how much of it has come, and can be woken.
+type source struct {
+	*strings.Reader
+	come bool
+}
+
+func (s source) Buffered() int {
+	if s.come {
+		return s.Len()
+	}
+	return 0
+}
+
+func (source) Close() error { return nil }
+func (source) Wake()        {}
+
+// TestReadBodyThatHasCome proves that reading a body that is there asks nothing of the
+// context: what would be told of its end might be told of it after the exchange.
+func TestReadBodyThatHasCome(t *testing.T) {
+	for _, tt := range []struct {
+		come  bool
+		after int // bytes that were read before
+		want  int
+	}{{true, 0, 0}, {true, 2, 0}, {false, 0, 1}} {
+		ctx := &listened{Context: t.Context(), done: make(chan struct{})}
+		r := httptest.NewRequestWithContext(ctx, "POST", "/", nil)
+		r.Body, r.ContentLength = source{strings.NewReader("body"), tt.come}, 4
+		x := airside.NewExchange(r, slog.New(slog.DiscardHandler))
+		x.KeepBody(4)
+		if _, err := io.ReadFull(x.Request.Body, make([]byte, tt.after)); err != nil {
+			t.Fatal(err)
+		}
+		b, err := x.ReadBody(4)
+		if err != nil || string(b) != "body" || ctx.times != tt.want {
+			t.Errorf("come: %t, after %d: got %q, %v, and %d who listen, want %d", tt.come, tt.after, b, err, ctx.times, tt.want)
+		}
+	}
+}
+
 type lent func()
 
 func (f lent) Release() { f() }

@@ -154,10 +154,10 @@ func (x *Exchange) Save() (restore func() bool) {
 // Hold says that somebody may still use the body of the request when the exchange is
 // finished, such as a goroutine that sends it. The memory of the exchange is not used
 // again then.
-func (x *Exchange) Hold() { x.first.held = true }
+func (x *Exchange) Hold() { x.held = true }
 
 // Held reports whether [Exchange.Hold] was called. Only the edge asks.
-func (x *Exchange) Held() bool { return x.first.held }
+func (x *Exchange) Held() bool { return x.held }
 
 // Awaiting returns a function that says whether somebody is waiting for the client
 // to send more of the request body. It may be called from any goroutine.
@@ -194,7 +194,6 @@ type waker interface{ Wake() }
 // A replay is the body of a request with the memory that retries need. Readers
 // see it through views, of which only the newest is alive.
 type replay struct {
-	held    bool       // see Hold; of the goroutine of the exchange
 	reading sync.Mutex // held while src is read
 	src     io.Reader
 

@@ -55,7 +55,7 @@ listen:
 func Start(t testing.TB, yaml string, upstreams ...string) *Gateway {
 	t.Helper()
 	g := &Gateway{t: t, logs: &logs{}, dir: t.TempDir()}
-	g.App = app.NewApp(app.Settings{Log: slog.New(slog.NewJSONHandler(g.logs, &slog.HandlerOptions{Level: slog.LevelDebug})), Poison: true})
+	g.App = app.New(app.Settings{Log: slog.New(slog.NewJSONHandler(g.logs, &slog.HandlerOptions{Level: slog.LevelDebug})), Poison: true})
 	if err := g.Apply(yaml, upstreams...); err != nil {
 		t.Fatalf("the configuration was refused:\n%v", err)
 	}

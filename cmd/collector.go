@@ -58,5 +58,5 @@ func (c *collector) tune() {
 // percentFor is the percentage at which slack comes together beside so many live bytes,
 // within its bounds.
 func percentFor(live uint64) int {
-	return int(min(max(slack*100/max(live, 1), usual), mostSlack)) //nolint:gosec // at most mostSlack
+	return int(min(max(slack*100/max(live, 1), usual), mostSlack))
 }

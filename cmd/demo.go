@@ -100,7 +100,7 @@ func (p *program) demoGateway(text []byte, log *slog.Logger) (*app.App, [2]strin
 	if err != nil {
 		return nil, addrs, fmt.Errorf("the sample configuration: %w", err)
 	}
-	a := app.New(log)
+	a := app.New(app.Settings{Log: log})
 	if err := a.Apply(c); err != nil {
 		return nil, addrs, errors.Join(err, a.Shutdown(context.Background()))
 	}

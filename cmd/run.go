@@ -75,7 +75,7 @@ func (p *program) run(ctx context.Context, o runOptions) error {
 		return err
 	}
 	defer func() { _ = r.output.Close() }() // where the log cannot be written, nothing can be said about it
-	r.app = app.New(r.output.Logger)
+	r.app = app.New(app.Settings{Log: r.output.Logger})
 	r.log = r.app.Log()
 	log.SetFlags(0)
 	log.SetOutput(libraries{r.log})

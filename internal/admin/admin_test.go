@@ -57,7 +57,7 @@ func serve(t *testing.T, a *app.App, address string) *Server {
 func TestHealthAndReadiness(t *testing.T) {
 	g := airsidetest.Start(t, "routes: [{ path: /, use: [{ static: { body: hi } }] }]\n")
 	s := serve(t, g.App, "127.0.0.1:0")
-	fresh := serve(t, app.New(slog.New(slog.DiscardHandler)), "127.0.0.1:0")
+	fresh := serve(t, app.New(app.Settings{Log: slog.New(slog.DiscardHandler)}), "127.0.0.1:0")
 	for _, tt := range []struct {
 		s      *Server
 		path   string

@@ -41,7 +41,7 @@ type Applied struct {
 
 // Settings are what an app has of its own, beside its configuration.
 type Settings struct {
-	Log *slog.Logger
+	Log *slog.Logger // must not be nil
 
 	// Poison is for tests: what is used again after an exchange is overwritten first, so
 	// that it shows who has kept it.
@@ -49,10 +49,7 @@ type Settings struct {
 }
 
 // New returns an app that listens nowhere and knows no routes yet.
-func New(log *slog.Logger) *App { return NewApp(Settings{Log: log}) }
-
-// NewApp is [New] with all settings.
-func NewApp(s Settings) *App {
+func New(s Settings) *App {
 	a := &App{}
 	a.log = slog.New(a.mask.Handler(s.Log.Handler()))
 	a.gateway = newGateway(a.log)

@@ -201,7 +201,7 @@ func TestCanaries(t *testing.T) {
 	}
 	slices.Sort(secrets)
 	out := &sink{}
-	a := app.New(slog.New(slog.NewJSONHandler(out, &slog.HandlerOptions{Level: slog.LevelDebug})))
+	a := app.New(app.Settings{Log: slog.New(slog.NewJSONHandler(out, &slog.HandlerOptions{Level: slog.LevelDebug}))})
 	if err := a.Apply(c); err != nil {
 		t.Fatal(err)
 	}
@@ -310,7 +310,7 @@ func explanations(t *testing.T, c *config.Config, paths, secrets []string) {
 // out of the log too, and that one that was refused leaves the log as it was.
 func TestCanaryReload(t *testing.T) {
 	out := &sink{}
-	a := app.New(slog.New(slog.NewJSONHandler(out, nil)))
+	a := app.New(app.Settings{Log: slog.New(slog.NewJSONHandler(out, nil))})
 	apply := func(word, text string) error {
 		c, err := app.Parse("airside.yaml", []byte("admin: off\nlisten: '127.0.0.1:0'\n"+text), config.Lookup{Env: func(string) (string, bool) { return word, true }})
 		if err != nil {

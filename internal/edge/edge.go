@@ -78,7 +78,7 @@ func (*Server) newExchange(w http.ResponseWriter) *exchange {
 
 // release lets e be used again, if nobody but this goroutine can have anything of it:
 // a request whose body had come whole before it began has no timer, and nobody who
-// reads for it.
+// reads for it, unless somebody says so: see [airside.Exchange.Hold].
 func (e *exchange) release() {
 	if e.fast == nil || e.switched || e.body != nil && (!e.body.came || e.own.Held()) {
 		return

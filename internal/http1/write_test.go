@@ -28,6 +28,8 @@ func TestAppend(t *testing.T) {
 		{"large chunk", string(AppendChunkSize(nil, 0xabcdef)), "abcdef\r\n"},
 		{"last chunk", string(AppendLastChunk(nil, nil)), "0\r\n\r\n"},
 		{"trailers", string(AppendLastChunk(nil, http.Header{"A": {"b", "c"}})), "0\r\nA: b\r\nA: c\r\n\r\n"},
+		{"trailers in order", string(AppendLastChunk(nil, http.Header{"C": {"3"}, "A": {"1"}, "B": {"2"}})), "0\r\nA: 1\r\nB: 2\r\nC: 3\r\n\r\n"},
+		{"trailers that are none", string(AppendLastChunk(nil, http.Header{"A": {"1"}, "B": {"2", "3\r\nX: y"}, "C D": {"4"}})), "0\r\nA: 1\r\n\r\n"},
 	} {
 		if c.got != c.want {
 			t.Errorf("%s: got %q, want %q", c.name, c.got, c.want)
@@ -63,8 +65,13 @@ func TestLines(t *testing.T) {
 // What is not valid is not written, not even in part.
 func TestInvalidLines(t *testing.T) {
 	for _, l := range []Line{
-		{"", []string{"a"}}, {"A B", []string{"a"}}, {"A:", []string{"a"}}, {"A\r\n", []string{"a"}},
-		{"A", []string{"a", "b\r\nC: d"}}, {"A", []string{"a\x00"}}, {"A", []string{"\x7f"}},
+		{"", []string{"a"}},
+		{"A B", []string{"a"}},
+		{"A:", []string{"a"}},
+		{"A\r\n", []string{"a"}},
+		{"A", []string{"a", "b\r\nC: d"}},
+		{"A", []string{"a\x00"}},
+		{"A", []string{"\x7f"}},
 	} {
 		if b, ok := AppendLine([]byte("before"), &l); ok || string(b) != "before" {
 			t.Errorf("%q: got %q, %t", l, b, ok)

@@ -57,7 +57,7 @@ func exchanger(t *testing.T, yaml string) (once func()) {
 	t.Helper()
 	body := strings.Repeat("a", 1<<10)
 	agent := echoless(t, "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nDate: Sun, 22 Nov 2026 00:00:00 GMT\r\nContent-Length: 1024\r\n\r\n"+body)
-	a := app.NewApp(app.Settings{Log: slog.New(slog.DiscardHandler)})
+	a := app.New(app.Settings{Log: slog.New(slog.DiscardHandler)})
 	t.Cleanup(func() {
 		if err := a.Shutdown(context.Background()); err != nil {
 			t.Errorf("shutting down: %v", err)

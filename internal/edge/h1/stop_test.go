@@ -91,22 +91,16 @@ func TestShutdownGivesUp(t *testing.T) {
 				_, _ = io.Copy(io.Discard, r.Body)
 			case "/write":
 				piece := make([]byte, 1<<20)
-				for first := true; ; first = false {
-					if _, err := w.Write(piece); err != nil {
-						break
-					}
-					if first {
-						begun <- true
-					}
+				begun <- true
+				for err := error(nil); err == nil; {
+					_, err = w.Write(piece)
 				}
 			}
 			ended <- true
 		})
 		for _, head := range []string{"GET /context HTTP/1.1\r\n", "POST /body HTTP/1.1\r\nContent-Length: 5\r\n", "GET /write HTTP/1.1\r\n"} {
 			s.dial().say("%sHost: a\r\n\r\n", head)
-			if head[0] != 'G' || head[5] != 'w' {
-				within(t, begun, "a request")
-			}
+			within(t, begun, "a request")
 		}
 		unshaken := dial(t, plain, s.addr)
 		ctx, cancel := context.WithCancel(t.Context())
