@@ -70,7 +70,7 @@ func (x *Exchange) AfterDone(r interface{ Release() }) {
 func (x *Exchange) Context() context.Context { return x.Request.Context() }
 
 // OnDone registers f to run after the last byte of the answer was written, or
-// the exchange was given up. Functions run last registered first.
+// the exchange was given up. Functions run last registered first, each once.
 func (x *Exchange) OnDone(f func(Outcome)) {
 	if x.done == nil {
 		x.done = x.room[:0]
@@ -79,15 +79,25 @@ func (x *Exchange) OnDone(f func(Outcome)) {
 }
 
 // Finish runs the functions of OnDone, and then releases what AfterDone was given, once.
-// Only the edge, and tests, call it.
+// All of it happens even if a function panics. Only the edge, and tests, call it.
 func (x *Exchange) Finish(o Outcome) {
-	defer x.release() // whatever a function does
-	done := x.done
-	x.done = nil
-	for _, d := range slices.Backward(done) {
-		d(o)
-	}
+	defer x.release()
+	x.unwind(o)
 	clear(x.room[:])
+}
+
+func (x *Exchange) unwind(o Outcome) {
+	defer func() {
+		if len(x.done) > 0 { // one has panicked, which goes on when the others have run
+			x.unwind(o)
+		}
+	}()
+	for n := len(x.done); n > 0; n = len(x.done) {
+		done := x.done[n-1]
+		x.done = x.done[:n-1]
+		done(o)
+	}
+	x.done = nil
 }
 
 func (x *Exchange) release() {

@@ -328,7 +328,7 @@ type lent func()
 func (f lent) Release() { f() }
 
 // TestAfterDone proves that what was lent to an exchange is released once, after the
-// functions of its end, even if one of them panics.
+// functions of its end, and that all of that happens even if one of them panics.
 func TestAfterDone(t *testing.T) {
 	for _, panics := range []bool{false, true} {
 		var order []string
@@ -336,18 +336,23 @@ func TestAfterDone(t *testing.T) {
 		for _, s := range []string{"a", "b", "c"} {
 			x.AfterDone(lent(func() { order = append(order, s) }))
 		}
+		x.OnDone(func(airside.Outcome) { order = append(order, "first") })
 		x.OnDone(func(airside.Outcome) {
-			order = append(order, "done")
+			order = append(order, "last")
 			if panics {
 				panic("at the end")
 			}
 		})
 		func() {
-			defer func() { _ = recover() }()
+			defer func() {
+				if p := recover(); (p != nil) != panics {
+					t.Errorf("got the panic %v", p)
+				}
+			}()
 			x.Finish(airside.Outcome{})
 		}()
 		x.Finish(airside.Outcome{})
-		if got, want := strings.Join(order, " "), "done a b c"; got != want {
+		if got, want := strings.Join(order, " "), "last first a b c"; got != want {
 			t.Errorf("with a panic, %t: got %q, want %q", panics, got, want)
 		}
 	}

@@ -116,20 +116,22 @@ const (
 	H1TLSStd Mode = "h1tlsstd"
 	H2       Mode = "h2"
 	H2C      Mode = "h2c"
+	H2Std    Mode = "h2std"
+	H2CStd   Mode = "h2cstd"
 	H3       Mode = "h3"
 )
 
 // Modes are all of them.
-var Modes = [...]Mode{H1, H1TLS, H1Std, H1TLSStd, H2, H2C, H3}
+var Modes = [...]Mode{H1, H1TLS, H1Std, H1TLSStd, H2, H2C, H2Std, H2CStd, H3}
 
 // URL is the address of path on the listener for mode.
 func (g *Gateway) URL(m Mode, path string) string {
 	switch m {
 	case H1TLS, H2, H3:
 		return "https://" + g.TLS + path
-	case H1Std:
+	case H1Std, H2CStd:
 		return "http://" + g.std + path
-	case H1TLSStd:
+	case H1TLSStd, H2Std:
 		return "https://" + g.stdTLS + path
 	case H1, H2C:
 	}
@@ -145,9 +147,9 @@ func (g *Gateway) Client(m Mode) *http.Client {
 // Client is [Gateway.Client] for any server.
 func Client(t testing.TB, m Mode) *http.Client {
 	p := new(http.Protocols)
-	p.SetHTTP1(m != H2 && m != H2C)
-	p.SetHTTP2(m == H2)
-	p.SetUnencryptedHTTP2(m == H2C)
+	p.SetHTTP2(m == H2 || m == H2Std)
+	p.SetUnencryptedHTTP2(m == H2C || m == H2CStd)
+	p.SetHTTP1(!p.HTTP2() && !p.UnencryptedHTTP2())
 	tr := &http.Transport{
 		Protocols: p, DisableCompression: true, MaxIdleConnsPerHost: 1000, ExpectContinueTimeout: 5 * time.Second,
 		TLSClientConfig: &tls.Config{InsecureSkipVerify: true}, //nolint:gosec // the certificate under test is self-signed

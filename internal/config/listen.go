@@ -28,8 +28,8 @@ type Listen struct {
 	// listener without tls.
 	Redirect string `yaml:"redirect" enum:"https"`
 
-	// Engine is what serves HTTP/1.1: fast, the gateway's own, or std, the one of the Go
-	// standard library. fast costs less, reads more strictly, and phrases and logs every
+	// Engine is what serves HTTP/1.1 and HTTP/2: fast, the gateway's own, or std, those of
+	// the Go standard library. fast costs less, reads more strictly, and phrases and logs every
 	// refusal; std is there to compare with, and to fall back on. The default is fast.
 	Engine string `yaml:"engine" enum:"fast,std"`
 

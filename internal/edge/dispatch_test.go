@@ -169,8 +169,8 @@ func TestSchemeOfHTTP2(t *testing.T) {
 
 func schemeOfHTTP2(t *testing.T, ours bool) {
 	t.Helper()
-	_, addr := start(t, &Listener{FastH2: ours, TLS: &TLS{SelfSigned: true}}, echo)
-	_, plain := start(t, &Listener{FastH2: ours}, echo)
+	_, addr := start(t, &Listener{Standard: !ours, TLS: &TLS{SelfSigned: true}}, echo)
+	_, plain := start(t, &Listener{Standard: !ours}, echo)
 	for _, scheme := range []string{"http", "https"} {
 		c := dialTLS(t, addr, "h2")
 		status, body := ask2(c, 24, ":method", "GET", ":scheme", scheme, ":path", "/", ":authority", "localhost")
@@ -193,7 +193,7 @@ func TestSlowHTTP2(t *testing.T) {
 	head := fields(":method", "GET", ":scheme", "http", ":path", "/", ":authority", "localhost")
 	for name, l := range map[string]*Listener{
 		"plain": {Limits: strict()}, "TLS": {Limits: strict(), TLS: &TLS{SelfSigned: true}},
-		"plain, ours": {Limits: strict(), FastH2: true}, "TLS, ours": {Limits: strict(), FastH2: true, TLS: &TLS{SelfSigned: true}},
+		"plain, net/http": {Limits: strict(), Standard: true}, "TLS, net/http": {Limits: strict(), Standard: true, TLS: &TLS{SelfSigned: true}},
 	} {
 		l.Limits.Idle = time.Minute
 		_, addr := start(t, l, echo)
@@ -232,7 +232,7 @@ func TestSlowHTTP2(t *testing.T) {
 func TestFloodIsCutOff(t *testing.T) {
 	for name, l := range map[string]*Listener{
 		"plain": {}, "TLS": {TLS: &TLS{SelfSigned: true}},
-		"plain, ours": {FastH2: true}, "TLS, ours": {FastH2: true, TLS: &TLS{SelfSigned: true}},
+		"plain, net/http": {Standard: true}, "TLS, net/http": {Standard: true, TLS: &TLS{SelfSigned: true}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s, addr := start(t, l, echo)

@@ -37,7 +37,7 @@ const (
 func (k *socket) newEngine(l *Listener) *running {
 	r := &running{}
 	f := &front{
-		limits: l.Limits, log: k.server.Log, pending: map[net.Conn]struct{}{}, settled: make(chan struct{}), prompt: l.FastH2,
+		limits: l.Limits, log: k.server.Log, pending: map[net.Conn]struct{}{}, settled: make(chan struct{}), prompt: !l.Standard,
 		count: func() { k.server.engines.breaches.Add(1) },
 		hook: func(c net.Conn, state http.ConnState) {
 			r.count(state)
@@ -68,7 +68,7 @@ func (k *socket) newHTTP1(l *Listener, state func(net.Conn, http.ConnState)) eng
 // newHTTP2 returns the engine for HTTP/2. Its connections are guarded; for net/http
 // all of them are unencrypted, but it asks those that can tell for their TLS state.
 func (k *socket) newHTTP2(l *Listener, state func(net.Conn, http.ConnState)) engine {
-	if l.FastH2 {
+	if !l.Standard {
 		return k.newFastHTTP2(l, state)
 	}
 	srv := k.newStandard(l, state)

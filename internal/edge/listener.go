@@ -33,8 +33,7 @@ type Listener struct {
 	TLS           *TLS   // nil for plain
 	HTTP1, HTTP2  bool   // HTTP/2 without TLS is h2c by prior knowledge
 	HTTP3         bool   // over UDP, on the same host and port; with TLS only
-	Standard      bool   // serve HTTP/1.1 by net/http in the place of our own engine
-	FastH2        bool   // serve HTTP/2 by our own engine in the place of net/http
+	Standard      bool   // serve HTTP/1.1 and HTTP/2 by net/http in the place of our own engines
 	Redirect      bool   // answer every request with the same address by https
 	RedirectPort  int    // the port to redirect to; 0 is 443
 	Limits        Limits
@@ -53,7 +52,7 @@ func (l *Listener) trusts(a netip.Addr) bool {
 // sameEngine reports whether l and m can be served by one engine: what differs is
 // read anew for each request or connection.
 func (l *Listener) sameEngine(m *Listener) bool {
-	return l.HTTP1 == m.HTTP1 && l.HTTP2 == m.HTTP2 && l.Standard == m.Standard && l.FastH2 == m.FastH2 && l.Limits.Headers == m.Limits.Headers &&
+	return l.HTTP1 == m.HTTP1 && l.HTTP2 == m.HTTP2 && l.Standard == m.Standard && l.Limits.Headers == m.Limits.Headers &&
 		l.Limits.Idle == m.Limits.Idle && l.Limits.WriteTimeout == m.Limits.WriteTimeout && l.Limits.HeaderTimeout == m.Limits.HeaderTimeout && (l.TLS == nil) == (m.TLS == nil)
 }
 

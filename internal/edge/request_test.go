@@ -84,7 +84,7 @@ func byHand(t *testing.T, addr string, fields ...string) (status string, body []
 // two hosts.
 func TestAmbiguousHTTP2(t *testing.T) {
 	for _, ours := range []bool{false, true} {
-		_, addr := start(t, &Listener{FastH2: ours}, echo)
+		_, addr := start(t, &Listener{Standard: !ours}, echo)
 		ambiguousHTTP2(t, addr)
 	}
 }

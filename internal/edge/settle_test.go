@@ -193,19 +193,18 @@ func TestClosedAddressLosesNothing(t *testing.T) {
 		protocols *http.Protocols
 		keep      bool
 		standard  bool
-		fastH2    bool
 	}{
-		{"new connections", h1, false, false, false},
-		{"kept connections", h1, true, false, false},
-		{"new connections, net/http", h1, false, true, false},
-		{"kept connections, net/http", h1, true, true, false},
-		{"HTTP/2", h2, true, false, false},
-		{"HTTP/2, ours", h2, true, false, true},
+		{"new connections", h1, false, false},
+		{"kept connections", h1, true, false},
+		{"new connections, net/http", h1, false, true},
+		{"kept connections, net/http", h1, true, true},
+		{"HTTP/2", h2, true, false},
+		{"HTTP/2, net/http", h2, true, true},
 	} {
 		for _, by := range []string{"reload", "stop"} {
 			t.Run(tt.name+", "+by, func(t *testing.T) {
 				t.Parallel()
-				s, addr := start(t, &Listener{Standard: tt.standard, FastH2: tt.fastH2}, echo)
+				s, addr := start(t, &Listener{Standard: tt.standard}, echo)
 				b := load(t, addr, tt.protocols, tt.keep)
 				<-b.enough
 				ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)

@@ -42,7 +42,7 @@ func TestAbsoluteForm(t *testing.T) {
 		}
 	}
 	for _, ours := range []bool{false, true} {
-		_, addr := start(t, &Listener{FastH2: ours}, echo)
+		_, addr := start(t, &Listener{Standard: !ours}, echo)
 		if status, _ := byHand(t, addr, ":method", "GET", ":scheme", "http", ":authority", "h", ":path", "http://h/a"); status != "400" && status != "reset" {
 			t.Errorf("HTTP/2, ours=%v: got %s, want it refused", ours, status)
 		}
@@ -66,7 +66,7 @@ func TestNamesOfTrailers(t *testing.T) {
 func TestLengthOfHTTP2(t *testing.T) {
 	for _, ours := range []bool{false, true} {
 		var reached atomic.Bool
-		_, addr := start(t, &Listener{FastH2: ours}, func(x *airside.Exchange) (*http.Response, error) {
+		_, addr := start(t, &Listener{Standard: !ours}, func(x *airside.Exchange) (*http.Response, error) {
 			reached.Store(true)
 			b, err := io.ReadAll(x.Request.Body)
 			if err != nil {

@@ -172,12 +172,17 @@ func TestManyAtOnce(t *testing.T) {
 		})
 	}
 	all.Wait()
+	one(t, p, "/", "the last", true)
+	if n := len(p.tries.free); (n > 0) != (chosen == EngineFast) {
+		t.Errorf("%d tries are kept for another exchange", n)
+	}
 }
 
 // one makes an exchange of the kind that path says, and checks that everything in the
 // answer is its own.
 func one(t *testing.T, p *Pool, path, body string, atHand bool) {
 	x := exchange(t, "POST", path, strings.NewReader(body))
+	defer x.Finish(airside.Outcome{}) // after the answer was closed, as the edge does
 	if atHand {
 		x.SetBody([]byte(body))
 	}

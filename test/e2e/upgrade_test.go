@@ -48,7 +48,7 @@ func upgradeClient(t *testing.T, k call) {
 		refusedConnect(t, k)
 		return
 	}
-	if k.mode == airsidetest.H2 || k.mode == airsidetest.H2C {
+	if strings.HasPrefix(string(k.mode), "h2") {
 		refusedUpgrade(t, k)
 		return
 	}
@@ -105,7 +105,7 @@ func refusedUpgrade(t *testing.T, k call) {
 	var d net.Dialer
 	c, err := d.DialContext(t.Context(), "tcp", k.gateway.Addr)
 	authority, scheme := k.gateway.Addr, "http"
-	if k.mode == airsidetest.H2 {
+	if k.mode == airsidetest.H2 || k.mode == airsidetest.H2Std {
 		authority, scheme = k.gateway.TLS, "https"
 		c, err = (&tls.Dialer{Config: &tls.Config{InsecureSkipVerify: true, NextProtos: []string{"h2"}}}).DialContext(t.Context(), "tcp", k.gateway.TLS)
 	}
