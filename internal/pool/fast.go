@@ -164,7 +164,7 @@ func (t *try) fill(m *member, wants string) error {
 		if err != nil {
 			return err
 		}
-		r.Trailer, r.Length = announced, -1
+		r.Trailer, r.Length, t.trailed = announced, -1, true
 	}
 	r.Expect = expects(in.Header)
 	if b, ok := in.Body.(interface{ Buffered() int }); ok && !r.Expect && r.Length >= 0 && r.Length <= min(h1.ShortBody, int64(b.Buffered())) {
@@ -189,7 +189,7 @@ func expects(h http.Header) bool {
 
 // replay gives the body of the request once more.
 func (t *try) replay() (io.Reader, bool) {
-	if len(t.request.Trailer) > 0 || !t.x.Rewind() { // who sent the body before may still look at the trailers
+	if t.trailed || !t.x.Rewind() { // who sent the body before may still look at the trailers
 		return nil, false
 	}
 	return t.upload(t.request.Length, nil), true
@@ -418,7 +418,7 @@ func (t *try) Release() {
 	t.got.Recycle()
 	t.got = answer{}
 	t.x, t.parent, t.endpoint, t.parting = nil, nil, nil, nil
-	t.method, t.interim, t.request = "", 0, h1.Request{}
+	t.method, t.interim, t.trailed, t.request = "", 0, false, h1.Request{}
 	t.short.forget()
 	t.misfit.Store(false)
 	t.over.Store(false)

@@ -35,7 +35,8 @@ type try struct {
 	watch    watch
 	endpoint *Endpoint
 	method   string
-	interim  int // 1xx answers so far
+	interim  int  // 1xx answers so far
+	trailed  bool // the request announces trailers
 
 	misfit atomic.Bool // the request body was not as long as announced
 	over   atomic.Bool
@@ -102,8 +103,9 @@ func (t *try) runStd(m *member, wants string, end time.Time) (resp *http.Respons
 		}
 		r.Body = t.upload(r.ContentLength, r.Trailer)
 	}
+	t.trailed = len(r.Trailer) > 0
 	resp, err = m.engine.RoundTrip(t.ctx, r, call{upgrade: wants != "", inform: t.inform, abort: t.cancel, rewind: func() (body, bool) {
-		if len(r.Trailer) > 0 || !t.x.Rewind() { // who sent the body before may still look at the trailers
+		if t.trailed || !t.x.Rewind() { // who sent the body before may still look at the trailers
 			return nil, false
 		}
 		return t.upload(r.ContentLength, r.Trailer), true
