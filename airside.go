@@ -40,9 +40,10 @@ type Exchange struct {
 	// ahead of the real one. Nil where the client cannot be told.
 	Inform func(status int, h http.Header)
 
-	body *replay
-	held bool // see Hold
-	done []func(Outcome)
+	body   *replay
+	held   bool // see Hold
+	spared bool // see Spare
+	done   []func(Outcome)
 
 	// What most exchanges need, so that it is not allocated one by one.
 	first replay

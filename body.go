@@ -151,13 +151,17 @@ func (x *Exchange) Save() (restore func() bool) {
 	}
 }
 
+// Spare says that whoever answers has no use for the body of the request once he has.
+// Only then is the memory of an exchange with a body used again: an upstream that says
+// nothing may have a goroutine that still sends it.
+func (x *Exchange) Spare() { x.spared = true }
+
 // Hold says that somebody may still use the body of the request when the exchange is
-// finished, such as a goroutine that sends it. The memory of the exchange is not used
-// again then.
+// finished, whoever says [Exchange.Spare].
 func (x *Exchange) Hold() { x.held = true }
 
-// Held reports whether [Exchange.Hold] was called. Only the edge asks.
-func (x *Exchange) Held() bool { return x.held }
+// Held reports whether somebody may still use the body. Only the edge asks.
+func (x *Exchange) Held() bool { return x.held || !x.spared }
 
 // Awaiting returns a function that says whether somebody is waiting for the client
 // to send more of the request body. It may be called from any goroutine.

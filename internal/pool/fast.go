@@ -168,6 +168,7 @@ func (t *try) fill(m *member, wants string) error {
 	}
 	r.Expect = expects(in.Header)
 	if b, ok := in.Body.(interface{ Buffered() int }); ok && !r.Expect && r.Length >= 0 && r.Length <= min(h1.ShortBody, int64(b.Buffered())) {
+		t.x.Spare()
 		t.short.init(t, r.Length, nil)
 		r.Body = &t.short
 		return nil
@@ -411,7 +412,14 @@ func (p *Pool) newTry() *try {
 // Release keeps t for another exchange, unless somebody may still know it. It comes when
 // the exchange of t is over for everybody.
 func (t *try) Release() {
-	if t.held || t.ctx != nil || !t.over.Load() {
+	if !t.over.Load() { // nobody has closed the answer: a policy has panicked
+		t.held = true
+		if t.got.try != nil {
+			_ = t.got.Close() // there is nobody to tell
+		}
+		t.end()
+	}
+	if t.held || t.ctx != nil {
 		t.watch.drop()
 		return
 	}

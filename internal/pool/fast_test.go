@@ -251,3 +251,32 @@ func TestDropped(t *testing.T) {
 		}
 	}
 }
+
+// TestAnswerLeftOpen proves that a place is given back though nobody closes the answer: a
+// policy may panic once it has it.
+func TestAnswerLeftOpen(t *testing.T) {
+	address, err := url.Parse(serve(t, func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "an answer that nobody reads") }))
+	if err != nil {
+		t.Fatal(err)
+	}
+	e, err := Open(address, link())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer e.Close()
+	p, err := New(Settings{Members: []Member{{Endpoint: e, Weight: 1}}, Host: HostUpstream})
+	if err != nil {
+		t.Fatal(err)
+	}
+	x := exchange(t, "GET", "/", nil)
+	if _, err := p.Handle(x); err != nil {
+		t.Fatal(err)
+	}
+	if e.Active() != 1 {
+		t.Fatalf("%d exchanges are under way, want 1", e.Active())
+	}
+	x.Finish(airside.Outcome{})
+	if e.Active() != 0 {
+		t.Errorf("%d places are still taken", e.Active())
+	}
+}

@@ -85,6 +85,7 @@ func (t *try) run(m *member, end time.Time) (*http.Response, error) {
 
 // runStd is run by the engine on net/http.
 func (t *try) runStd(m *member, wants string, end time.Time) (resp *http.Response, err error) {
+	t.x.AfterDone(t)
 	t.x.Hold() // net/http closes the body when it likes
 	t.ctx, t.cancel = context.WithCancelCause(t.parent)
 	t.watch.start(t.pool.limits, end, t.cancel)
