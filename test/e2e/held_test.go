@@ -24,18 +24,27 @@ func TestBodyHeldByTransport(t *testing.T) {
 	agent.Config.Protocols.SetUnencryptedHTTP2(true)
 	agent.Start()
 	t.Cleanup(agent.Close)
+	hasty := airsidetest.Upstream(t, func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Connection", "close") // whoever sends the body finds out later
+		if r.URL.Path == "/read" {
+			b, _ := io.ReadAll(r.Body)
+			_, _ = w.Write(b)
+		}
+	})
 	g := airsidetest.Start(t, `
 upstreams:
   a: { http: { url: $1, protocol: h2c } }
+  b: { http: { url: $2, engine: std } }
 routes:
+  - { path: /h1/*, strip: /h1, to: b }
   - { path: /*, to: a }
-`, agent.URL)
+`, agent.URL, hasty)
 	body := strings.Repeat("x", 1<<10)
 	var all sync.WaitGroup
 	for range 4 {
 		all.Go(func() {
 			c := g.Client(airsidetest.H1)
-			for _, path := range []string{"/early", "/read"} {
+			for _, path := range []string{"/early", "/read", "/h1/early", "/h1/read"} {
 				for range 100 {
 					resp, err := c.Post(g.URL(airsidetest.H1, path), "text/plain", strings.NewReader(body))
 					if err != nil {
@@ -44,7 +53,7 @@ routes:
 					}
 					got, err := io.ReadAll(resp.Body)
 					_ = resp.Body.Close()
-					if err != nil || resp.StatusCode != http.StatusOK || path == "/read" && string(got) != body {
+					if err != nil || resp.StatusCode != http.StatusOK || strings.HasSuffix(path, "/read") && string(got) != body {
 						t.Errorf("%s: got %d, %d bytes, %v", path, resp.StatusCode, len(got), err)
 					}
 				}
