@@ -48,9 +48,13 @@ build: ## build the static binary bin/airside
 test: ## run all tests
 	go test -tags $(TAGS) -shuffle=on $(TESTFLAGS) $(PACKAGES)
 
+# The longest tests of a process of its own, which is built without the race detector:
+# with it they would say nothing more.
+PROCESSES := ^(TestSoak|TestSlowAttacks)$$
+
 .PHONY: race
 race: ## run all tests with the race detector (needs a C compiler)
-	CGO_ENABLED=1 go test -race -tags $(TAGS) -shuffle=on $(TESTFLAGS) $(PACKAGES)
+	CGO_ENABLED=1 go test -race -tags $(TAGS) -shuffle=on -skip '$(PROCESSES)' $(TESTFLAGS) $(PACKAGES)
 
 .PHONY: lint
 lint: style vuln ## check the style, find mistakes, look for known vulnerabilities
