@@ -16,7 +16,7 @@ import (
 //
 // Tests are not held to it. They may use airsidetest, which imports the gateway.
 const layers = `
-NONE < airside, internal/watch, internal/http1, internal/edge/lifetime;
+NONE < airside, internal/watch, internal/http1, internal/edge/clock, internal/edge/lifetime;
 
 # Bytes and meaning. Plain HTTP is what the other languages stand on.
 airside
@@ -37,7 +37,7 @@ internal/store, internal/event, internal/flow, internal/route, internal/pool, in
 internal/http1 < internal/pool, internal/edge;
 
 # The one writer to clients knows no configuration.
-proto/*, internal/canon, internal/telemetry, internal/watch, internal/http1, internal/edge/lifetime
+proto/*, internal/canon, internal/telemetry, internal/watch, internal/http1, internal/edge/clock, internal/edge/lifetime
 < internal/edge/h1
 < internal/edge/h2
 < internal/edge;

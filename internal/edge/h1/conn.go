@@ -374,11 +374,11 @@ func (c *conn) wait() {
 		if !c.begun {
 			c.begun = c.in.Len() > 0
 			if c.readBy.Load() <= 0 || c.served {
-				c.readBy.Store(s.clock.after(s.HeaderTimeout, s.tick))
+				c.readBy.Store(s.clock.After(s.HeaderTimeout, s.tick))
 			}
 		}
 	default:
-		c.readBy.Store(s.clock.after(s.Idle, s.tick))
+		c.readBy.Store(s.clock.After(s.Idle, s.tick))
 		if s.draining.Load() {
 			c.kick()
 		}
@@ -475,7 +475,7 @@ func (c *conn) cut() {
 // write sends the parts, within the write time-out. A write that takes longer fails,
 // even if it succeeds in the end: the connection is not to be used any more.
 func (c *conn) write(a, b []byte) error {
-	c.writeBy.Store(c.server.clock.after(c.server.WriteTimeout, c.server.tick))
+	c.writeBy.Store(c.server.clock.After(c.server.WriteTimeout, c.server.tick))
 	_, err := c.sock.Writev(a, b)
 	if c.writeBy.Swap(0) == expired && err == nil {
 		return os.ErrDeadlineExceeded

@@ -35,6 +35,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/airside-gateway/airside/internal/edge/clock"
 	"github.com/airside-gateway/airside/internal/http1"
 )
 
@@ -66,7 +67,7 @@ type Config struct {
 // A Server serves connections. See [http.Server], which it stands in for.
 type Server struct {
 	Config
-	clock     clock
+	clock     clock.Clock
 	tick      time.Duration
 	exchanges sync.Pool // of *exchange
 
@@ -86,7 +87,7 @@ type Server struct {
 // New returns a server.
 func New(c Config) *Server {
 	s := &Server{Config: c, conns: map[*conn]struct{}{}, listeners: map[net.Listener]struct{}{}, ended: make(chan struct{}), empty: make(chan struct{}, 1)}
-	s.tick = tickFor(c.HeaderTimeout, c.Idle, c.WriteTimeout)
+	s.tick = clock.Tick(c.HeaderTimeout, c.Idle, c.WriteTimeout)
 	return s
 }
 
@@ -146,7 +147,7 @@ func (s *Server) enter(c *conn) bool {
 	s.work++
 	if !s.sweeping {
 		s.sweeping = true
-		s.clock.set(time.Now())
+		s.clock.Set(time.Now())
 		s.work++
 		go s.sweep()
 	}

@@ -239,7 +239,7 @@ func (w *response) fields() {
 // tail appends what is about this connection.
 func (w *response) tail(dated bool) {
 	if !dated {
-		w.out = append(w.out, w.x.conn.server.clock.date()...)
+		w.out = http1.AppendField(w.out, "Date", w.x.conn.server.clock.Date())
 	}
 	if w.close {
 		w.out = append(w.out, "Connection: close\r\n"...)

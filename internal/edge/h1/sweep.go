@@ -1,68 +1,6 @@
 package h1
 
-import (
-	"net/http"
-	"sync/atomic"
-	"time"
-)
-
-// A clock is the time as it was at the last tick: precise enough for time-outs, and
-// free. It counts from the server's first connection.
-type clock struct {
-	start time.Time
-	now   atomic.Int64 // nanoseconds after start, at least 1
-	line  atomic.Pointer[dateLine]
-}
-
-// A dateLine is the header Date of one second, RFC 9110 section 6.6.1.
-type dateLine struct {
-	unix int64
-	text []byte
-}
-
-// date returns the line.
-func (c *clock) date() []byte {
-	if l := c.line.Load(); l != nil {
-		return l.text
-	}
-	return nil
-}
-
-func (c *clock) set(now time.Time) {
-	if c.start.IsZero() {
-		c.start = now
-	}
-	c.now.Store(max(int64(now.Sub(c.start)), 1))
-	if l := c.line.Load(); l == nil || l.unix != now.Unix() {
-		text := now.UTC().AppendFormat([]byte("Date: "), http.TimeFormat)
-		c.line.Store(&dateLine{unix: now.Unix(), text: append(text, "\r\n"...)})
-	}
-}
-
-// after is the time that lies d ahead, rounded up to a tick; 0, which is never, for 0.
-func (c *clock) after(d, tick time.Duration) int64 {
-	if d <= 0 {
-		return 0
-	}
-	return c.now.Load() + int64(d+tick)
-}
-
-// Bounds of the tick.
-const (
-	minTick = 5 * time.Millisecond
-	maxTick = 200 * time.Millisecond
-)
-
-// tickFor is how often deadlines are looked at: a twentieth of the shortest.
-func tickFor(limits ...time.Duration) time.Duration {
-	tick := maxTick
-	for _, l := range limits {
-		if l > 0 {
-			tick = min(tick, l/20)
-		}
-	}
-	return max(tick, minTick)
-}
+import "time"
 
 // sweep ends what takes longer than it may, on all connections, until there are none.
 // One goroutine does it, so that an exchange sets its deadlines by storing a number.
@@ -74,8 +12,8 @@ func (s *Server) sweep() {
 		case <-ticker.C:
 		case <-s.empty:
 		}
-		s.clock.set(time.Now())
-		now := s.clock.now.Load()
+		s.clock.Set(time.Now())
+		now := s.clock.Now()
 		s.mu.Lock()
 		for c := range s.conns {
 			c.expire(now)

@@ -169,7 +169,7 @@ func (c *conn) read() error {
 		if err := c.in.fill(c.nc); err != nil {
 			return err
 		}
-		c.heard.Store(c.server.clock.now.Load())
+		c.heard.Store(c.server.clock.Now())
 	}
 }
 

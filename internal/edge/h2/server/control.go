@@ -182,7 +182,7 @@ func (c *conn) dismiss() {
 		return
 	}
 	c.goingAway = true
-	c.lastBy = c.server.clock.after(drainTime, 0)
+	c.lastBy = c.server.clock.After(drainTime, 0)
 	c.out = appendGoAway(c.room(), maxStreamID, codeNo, "")
 	c.out = appendPing(c.out, 0, drainPing)
 	c.send()
@@ -204,6 +204,6 @@ func (c *conn) lastCall() {
 // to do that, which has heard of it.
 func (c *conn) part() {
 	if c.over && len(c.streams) == 0 && c.closeBy == 0 {
-		c.closeBy = c.server.clock.after(linger, c.server.tick)
+		c.closeBy = c.server.clock.After(linger, c.server.tick)
 	}
 }

@@ -91,7 +91,7 @@ func (c *conn) pump() {
 	for turn := 0; len(c.out) > 0 && c.broken == nil && turn < turns; turn++ {
 		b, own := c.gathered()
 		c.mu.Unlock()
-		c.writeBy.Store(c.server.clock.after(c.server.WriteTimeout, c.server.tick))
+		c.writeBy.Store(c.server.clock.After(c.server.WriteTimeout, c.server.tick))
 		_, err := c.nc.Write(b)
 		c.writeBy.Store(0)
 		if own != nil {
@@ -203,7 +203,7 @@ func (st *stream) pause() {
 		return
 	}
 	if st.writeBy == 0 {
-		st.writeBy = c.server.clock.after(c.server.WriteTimeout, c.server.tick)
+		st.writeBy = c.server.clock.After(c.server.WriteTimeout, c.server.tick)
 	}
 	if !st.waits {
 		st.waits = true

@@ -125,7 +125,7 @@ func (w *response) fields(sized bool) {
 		b = appendLength(b, w.left)
 	}
 	if w.status != 0 && !dated {
-		b = appendField(b, "Date", w.st.conn.server.clock.date())
+		b = appendField(b, "Date", w.st.conn.server.clock.Date())
 	}
 	w.st.conn.out = b
 }
@@ -182,7 +182,7 @@ func (w *response) passOn(a *h1.Answer) {
 	}
 	b = appendField(b, requestID, a.ID)
 	if !dated {
-		b = appendField(b, "Date", c.server.clock.date())
+		b = appendField(b, "Date", c.server.clock.Date())
 	}
 	for k := range a.Trailer {
 		b = appendValues(b, "Trailer", []string{k})

@@ -21,6 +21,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/airside-gateway/airside/internal/edge/clock"
 	"github.com/airside-gateway/airside/internal/http1"
 )
 
@@ -55,7 +56,7 @@ type Config struct {
 // A Server serves connections. See [http.Server], which it stands in for.
 type Server struct {
 	Config
-	clock clock
+	clock clock.Clock
 	tick  time.Duration
 	crew  crew
 
@@ -73,7 +74,7 @@ type Server struct {
 // New returns a server.
 func New(c Config) *Server {
 	s := &Server{Config: c, conns: map[*conn]struct{}{}, listeners: map[net.Listener]struct{}{}, empty: make(chan struct{}, 1)}
-	s.tick = tickFor(c.Idle, c.WriteTimeout, c.PingAfter, c.PingTimeout)
+	s.tick = clock.Tick(c.Idle, c.WriteTimeout, c.PingAfter, c.PingTimeout)
 	s.crew.work = &s.work
 	return s
 }
@@ -128,13 +129,13 @@ func (s *Server) enter(c *conn) bool {
 	s.work.Add(1)
 	if !s.sweeping {
 		s.sweeping = true
-		s.clock.set(time.Now())
+		s.clock.Set(time.Now())
 		s.crew.open()
 		s.work.Add(1)
 		go s.sweep()
 	}
-	c.heard.Store(s.clock.now.Load())
-	c.idleBy = s.clock.after(s.Idle, s.tick)
+	c.heard.Store(s.clock.Now())
+	c.idleBy = s.clock.After(s.Idle, s.tick)
 	return true
 }
 

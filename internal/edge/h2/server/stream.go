@@ -361,7 +361,7 @@ func (c *conn) remove(st *stream) {
 	delete(c.streams, st.id)
 	c.give(st.body.drop())
 	if len(c.streams) == 0 {
-		c.idleBy = c.server.clock.after(c.server.Idle, c.server.tick)
+		c.idleBy = c.server.clock.After(c.server.Idle, c.server.tick)
 	}
 	c.part()
 }
