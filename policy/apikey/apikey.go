@@ -59,6 +59,7 @@ import (
 	"time"
 
 	"github.com/airside-gateway/airside"
+	"github.com/airside-gateway/airside/proto/web"
 )
 
 func init() { airside.RegisterPolicy("apikey", New) }
@@ -120,8 +121,12 @@ func New(_ *airside.Env, c Config) (airside.Middleware, error) {
 			x.Caller = owner.caller
 			// Whoever stands before this policy can send the first request again.
 			before := x.Request
-			x.Request = p.strip(before)
-			defer func() { x.Request = before }()
+			e := web.Edit{Header: before.Header}
+			defer func() {
+				e.Undo()
+				x.Request = before
+			}()
+			x.Request = p.strip(before, &e)
 			return next.Handle(x)
 		})
 	}, nil

@@ -123,7 +123,7 @@ func TestKey(t *testing.T) {
 			var sent http.Header
 			var sentTo string
 			h := build(t, config(tt.change))(airside.HandlerFunc(func(x *airside.Exchange) (*http.Response, error) {
-				sent, sentTo = x.Request.Header, x.Request.URL.RequestURI()
+				sent, sentTo = x.Request.Header.Clone(), x.Request.URL.RequestURI()
 				return &http.Response{}, nil
 			}))
 			for range 2 { // as a retry does

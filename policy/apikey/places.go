@@ -2,7 +2,6 @@ package apikey
 
 import (
 	"errors"
-	"maps"
 	"net/http"
 	"net/textproto"
 	"net/url"
@@ -128,24 +127,23 @@ func (p *places) findQuery(r *http.Request, key string) (string, error) {
 	return key, nil
 }
 
-// strip returns r without the key, whatever the spelling of its places. An
+// strip leaves the key out of r, whatever the spelling of its places, until e is undone:
+// in place, but for a request with a key in its query, of which it returns a copy. An
 // Authorization of another scheme stays.
-func (p *places) strip(r *http.Request) *http.Request {
-	after := *r
-	after.Header = maps.Clone(r.Header)
-	web.DelHeaders(after.Header, p.headers)
-	if p.bearer {
-		if kept := r.Header[authorization]; len(kept) == 1 {
-			if _, ok := bearer(kept[0]); !ok {
-				after.Header[authorization] = kept
-			}
+func (p *places) strip(r *http.Request, e *web.Edit) *http.Request {
+	kept := r.Header[authorization]
+	e.Del(p.headers...)
+	if p.bearer && len(kept) == 1 {
+		if _, ok := bearer(kept[0]); !ok {
+			e.Put(authorization, kept)
 		}
 	}
-	if p.query != "" && r.URL.RawQuery != "" {
-		u := *r.URL
-		u.RawQuery = without(u.RawQuery, p.query)
-		after.URL = &u
+	if p.query == "" || r.URL.RawQuery == "" {
+		return r
 	}
+	u, after := *r.URL, *r
+	u.RawQuery = without(u.RawQuery, p.query)
+	after.URL = &u
 	return &after
 }
 

@@ -168,12 +168,9 @@ func (d *door) Handle(x *airside.Exchange) (*http.Response, error) {
 	}
 	x.Caller = caller
 	// Whoever stands before this policy can send the first request again.
-	before := x.Request
-	after := *before
-	after.Header = maps.Clone(before.Header)
-	web.DelHeader(after.Header, "Authorization")
-	x.Request = &after
-	defer func() { x.Request = before }()
+	e := web.Edit{Header: x.Request.Header}
+	defer e.Undo()
+	e.Del("Authorization")
 	return d.next.Handle(x)
 }
 

@@ -111,7 +111,7 @@ func TestLogin(t *testing.T) {
 			x := exchange(h.Clone())
 			var sent http.Header
 			handler := m(airside.HandlerFunc(func(x *airside.Exchange) (*http.Response, error) {
-				sent = x.Request.Header
+				sent = x.Request.Header.Clone()
 				return &http.Response{}, nil
 			}))
 			for range 2 { // as a retry does; and once from what is remembered

@@ -64,6 +64,7 @@ import (
 	"slices"
 
 	"github.com/airside-gateway/airside"
+	"github.com/airside-gateway/airside/proto/web"
 )
 
 func init() { airside.RegisterPolicy("headers", New) }
@@ -166,55 +167,38 @@ type editor struct {
 	request, response *program
 }
 
-// An edited is a request with changes, and room for the values of most of them.
-type edited struct {
-	request http.Request
-	room    [4]string
-}
-
 // Handle implements [airside.Handler].
 func (e *editor) Handle(x *airside.Exchange) (*http.Response, error) {
-	var after *edited
-	var request, response []string
-	var err error
-	if len(e.request.steps) > 0 {
-		after = &edited{request: *x.Request}
-		if request, err = e.request.evaluate(x, after.room[:0]); err != nil {
-			return nil, err
-		}
-	}
-	if len(e.response.steps) > 0 {
-		if response, err = e.response.evaluate(x, nil); err != nil {
-			return nil, err
-		}
-	}
-	resp, err := e.pass(x, after, request)
+	request, err := e.request.evaluate(x)
 	if err != nil {
 		return nil, err
 	}
-	if len(e.response.steps) > 0 {
-		if resp.Header == nil {
-			resp.Header = http.Header{}
-		}
-		e.response.apply(resp.Header, response)
+	response, err := e.response.evaluate(x)
+	if err != nil {
+		return nil, err
 	}
+	resp, err := e.pass(x, request)
+	if err != nil || len(e.response.steps) == 0 {
+		return resp, err
+	}
+	if resp.Header == nil {
+		resp.Header = http.Header{}
+	}
+	e.response.apply(&web.Edit{Header: resp.Header}, response)
 	return resp, nil
 }
 
-// pass hands on a request of its own, so that whoever stands before this policy
-// can send the first one again. The lines of the headers that stay are shared: nobody
-// writes into them.
-func (e *editor) pass(x *airside.Exchange, after *edited, values []string) (*http.Response, error) {
-	if after == nil {
+// pass hands the request on with the changes, and takes them back then, so that whoever
+// stands before this policy can send the first one again.
+func (e *editor) pass(x *airside.Exchange, values []string) (*http.Response, error) {
+	if len(e.request.steps) == 0 {
 		return e.next.Handle(x)
 	}
-	before := x.Request
-	after.request.Header = maps.Clone(before.Header)
-	if after.request.Header == nil {
-		after.request.Header = http.Header{}
+	if x.Request.Header == nil {
+		x.Request.Header = http.Header{}
 	}
-	e.request.apply(after.request.Header, values)
-	x.Request = &after.request
-	defer func() { x.Request = before }()
+	edit := web.Edit{Header: x.Request.Header}
+	defer edit.Undo()
+	e.request.apply(&edit, values)
 	return e.next.Handle(x)
 }

@@ -100,7 +100,7 @@ func TestChanges(t *testing.T) {
 			before := x.Request
 			var got http.Header
 			h := build(t, Config{Request: tt.changes})(airside.HandlerFunc(func(x *airside.Exchange) (*http.Response, error) {
-				got = x.Request.Header
+				got = x.Request.Header.Clone()
 				return &http.Response{StatusCode: http.StatusOK, Body: http.NoBody}, nil
 			}))
 			for range 2 { // as a retry does

@@ -3,7 +3,6 @@ package headers
 import (
 	"errors"
 	"maps"
-	"net/http"
 	"net/textproto"
 	"slices"
 	"strings"
@@ -74,9 +73,12 @@ func (p *program) values(where string, do action, field string, values map[strin
 	return errors.Join(errs...)
 }
 
-// evaluate appends the value of each step to values.
-func (p *program) evaluate(x *airside.Exchange, values []string) ([]string, error) {
-	values = slices.Grow(values, len(p.steps))
+// evaluate returns the value of each step.
+func (p *program) evaluate(x *airside.Exchange) ([]string, error) {
+	if len(p.steps) == 0 {
+		return nil, nil
+	}
+	values := make([]string, 0, len(p.steps))
 	for i := range p.steps {
 		s := &p.steps[i]
 		if s.cel == nil {
@@ -106,45 +108,42 @@ func refuse(name string, err error) error {
 	return airside.Errorf(airside.Invalid, "the request, or who sends it, lacks what the header %s is made of", name).Because(err)
 }
 
-// apply makes the changes in h. values are those of evaluate, and become lines of h.
-func (p *program) apply(h http.Header, values []string) {
+// apply makes the changes. values are those of evaluate, and become lines of the headers.
+func (p *program) apply(e *web.Edit, values []string) {
 	for i := range p.steps {
 		s, line := &p.steps[i], values[i:i+1:i+1]
+		there := e.Header[s.name]
 		nothing := s.cel != nil && line[0] == ""
 		switch s.do {
 		case remove:
-			web.DelHeader(h, s.name)
+			e.Del(s.name)
 		case removeAll:
-			removeBeginning(h, s.name)
+			e.DelFunc(s.begins)
 		case rename:
-			if lines := h[s.name]; len(lines) > 0 {
-				web.SetLine(h, s.to, slices.Clone(lines))
+			if len(there) > 0 {
+				e.Set(s.to, slices.Clone(there))
 			}
-			web.DelHeader(h, s.name)
+			e.Del(s.name)
 		case fallback:
-			if len(h[s.name]) == 0 && !nothing {
-				web.SetLine(h, s.name, line)
+			if len(there) == 0 && !nothing {
+				e.Set(s.name, line)
 			}
 		case set:
 			if nothing {
-				web.DelHeader(h, s.name)
+				e.Del(s.name)
 				continue
 			}
-			web.SetLine(h, s.name, line)
+			e.Set(s.name, line)
 		case add:
 			if !nothing {
-				h[s.name] = append(slices.Clip(h[s.name]), line[0])
+				e.Put(s.name, append(slices.Clip(there), line[0]))
 			}
 		}
 	}
 }
 
-// removeBeginning removes all headers that begin with prefix, but none that
-// frames the message.
-func removeBeginning(h http.Header, prefix string) {
-	for name := range h {
-		if len(name) >= len(prefix) && web.Alias(name[:len(prefix)], prefix) && !web.Framing(name) {
-			delete(h, name)
-		}
-	}
+// begins reports whether a header is one of those to remove: its name begins so, and it
+// does not frame the message.
+func (s *step) begins(name string) bool {
+	return len(name) >= len(s.name) && web.Alias(name[:len(s.name)], s.name) && !web.Framing(name)
 }

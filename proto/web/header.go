@@ -32,18 +32,6 @@ func DelHeader(h http.Header, name string) {
 	}
 }
 
-// DelHeaders removes each of names and every alias of it, in one pass.
-func DelHeaders(h http.Header, names []string) {
-	for k := range h {
-		for _, name := range names {
-			if len(k) == len(name) && Alias(k, name) {
-				delete(h, k)
-				break
-			}
-		}
-	}
-}
-
 // Alias reports whether a and b are one name to an agent that folds case and takes
 // punctuation for a hyphen: CGI (RFC 3875 section 4.1.18) and its heirs make a
 // variable of a name by replacing what a variable cannot have.
