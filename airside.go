@@ -27,6 +27,7 @@ type Exchange struct {
 	Client   Client       // where the request came from
 	Route    string       // name of the matched route; empty before
 	Upstream string       // name of the upstream that answered, for the log
+	Endpoint string       // address of the endpoint of it that was asked last, for the log
 	Protocol Protocol     // the language the client speaks
 	Call     Call         // what the client asks for
 	Caller   Caller       // who asks; zero until an authentication policy has run

@@ -43,6 +43,8 @@ type Applied struct {
 type Settings struct {
 	Log *slog.Logger // must not be nil
 
+	Observers []edge.Observer // are told of every exchange
+
 	// Poison is for tests: what is used again after an exchange is overwritten first, so
 	// that it shows who has kept it.
 	Poison bool
@@ -56,7 +58,7 @@ func New(s Settings) *App {
 	if s.Poison {
 		a.gateway.poison()
 	}
-	a.edge = edge.New(edge.Settings{Handler: a.gateway, Fallback: web.Protocol{}, Log: a.log, Poison: s.Poison})
+	a.edge = edge.New(edge.Settings{Handler: a.gateway, Fallback: web.Protocol{}, Log: a.log, Observers: s.Observers, Poison: s.Poison})
 	return a
 }
 

@@ -254,7 +254,7 @@ func (b *builder) upstreamNamed(name string) (airside.Handler, error) {
 		u.err = errReported
 		return nil, u.err
 	}
-	u.value = &target{Handler: h, name: name}
+	u.value = b.named(h, name, u.part.Kind)
 	return u.value, nil
 }
 
@@ -275,7 +275,7 @@ func (b *builder) upstreamURL(address string) (airside.Handler, error) {
 	if err != nil {
 		return nil, err
 	}
-	b.urls[address] = &target{Handler: h, name: name}
+	b.urls[address] = b.named(h, name, "http")
 	return b.urls[address], nil
 }
 

@@ -18,6 +18,7 @@ type generation struct {
 	g       *gateway
 	table   *route.Table
 	config  *config.Config
+	targets []*target // all upstreams
 	closers []func() error
 	keys    []string
 	users   atomic.Int64          // exchanges under way; far below zero once retired

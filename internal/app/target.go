@@ -16,7 +16,14 @@ import (
 // A target is an upstream with its name, which the log shows.
 type target struct {
 	airside.Handler
-	name string
+	name, kind string
+}
+
+// named gives an upstream its name, and lists it.
+func (b *builder) named(h airside.Handler, name, kind string) *target {
+	t := &target{Handler: h, name: name, kind: kind}
+	b.gen.targets = append(b.gen.targets, t)
+	return t
 }
 
 // Handle asks the upstream.

@@ -24,6 +24,8 @@ type Settings struct {
 	Fallback airside.Protocol // phrases errors before a route is known
 	Log      *slog.Logger
 
+	Observers []Observer // told of every exchange, in this order
+
 	// Poison overwrites what engines use again, so that a test finds who has kept it.
 	Poison bool
 }
@@ -164,6 +166,7 @@ type exchange struct {
 	informs   func(int, http.Header) // inform, made once
 
 	method, host, path string // for the log, as they came
+	seen               Seen   // for observers
 }
 
 var errNoAnswer = errors.New("edge: the handler returned neither an answer nor an error")
@@ -231,6 +234,7 @@ func (e *exchange) finish(cut error) {
 		if p := recover(); p != nil {
 			_ = e.panicked(p) // of a function that was to run at the end
 		}
+		e.observe(&o)
 		e.server.access(e, o)
 	}()
 	e.x.Finish(o)
