@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/airside-gateway/airside/internal/http1"
 	"github.com/airside-gateway/airside/proto/web"
 )
 
@@ -156,3 +157,39 @@ func (d *writer) flush() error {
 	}
 	return nil
 }
+
+// A splicer is the writer of our own engine, where it can take bytes that never come
+// into the memory of the program.
+type splicer interface {
+	CanSplice() bool
+	Splice(p *http1.Pipe) error
+}
+
+// CanSplice reports whether Splice works for the rest of the body.
+func (d *writer) CanSplice() bool {
+	to, ok := d.e.fast.(splicer)
+	if !ok {
+		return false
+	}
+	if !d.begun {
+		d.begin()
+	}
+	return to.CanSplice()
+}
+
+// Splice is Write with all that p holds, and sends it at once.
+func (d *writer) Splice(p *http1.Pipe) error {
+	to, ok := d.e.fast.(splicer)
+	if !ok {
+		return errNoSplice
+	}
+	n := p.Len()
+	err := to.Splice(p)
+	d.n += int64(n - p.Len())
+	if err != nil {
+		return fmt.Errorf("%w: %w", errClient, err)
+	}
+	return nil
+}
+
+var errNoSplice = errors.New("edge: the engine does not splice")

@@ -36,3 +36,21 @@ func (s *Socket) Writev(a, b []byte) (int, error) {
 	n, err := v.WriteTo(s.Conn)
 	return int(n), err
 }
+
+// A Pipe is not to be had on this system.
+type Pipe struct{}
+
+// OpenPipe returns nil.
+func OpenPipe() *Pipe { return nil }
+
+// Len is 0.
+func (*Pipe) Len() int { return 0 }
+
+// Release does nothing.
+func (*Pipe) Release() {}
+
+// SpliceIn fails.
+func (*Socket) SpliceIn(*Pipe, int) (n int, again bool, err error) { return 0, false, errNotDriven }
+
+// SpliceOut fails.
+func (*Socket) SpliceOut(*Pipe) error { return errNotDriven }

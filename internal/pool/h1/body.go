@@ -251,6 +251,7 @@ func (b *body) WriteTo(w io.Writer) (int64, error) {
 	switch {
 	case b.pass():
 	case k.driven:
+		b.splices(w)
 		if k.onBody == nil {
 			k.onBody = k.sock.Step(k.stepBody)
 		}
@@ -262,7 +263,7 @@ func (b *body) WriteTo(w io.Writer) (int64, error) {
 		b.relay()
 	}
 	n, err := k.moved, k.toErr
-	k.to, k.toErr = nil, nil
+	k.to, k.toErr, k.splicer = nil, nil, nil
 	if k.over {
 		b.finish(k.cause)
 	}
@@ -317,6 +318,9 @@ func (b *body) pass() bool {
 
 // stepBody passes the body on, driven.
 func (k *conn) stepBody() bool {
+	if k.splicer != nil {
+		return k.stepSplice()
+	}
 	b := k.body
 	for {
 		space := k.in.Space(maxFrame)

@@ -46,13 +46,14 @@ type conn struct {
 	werr    error  // what sending ended with
 	err     *Error // what the exchange ended with
 
-	body  *body     // of the answer
-	to    io.Writer // where it goes
-	moved int64
-	toErr error // what writing there ended with
-	over  bool  // the body has ended, with cause
-	cause error // nil if it was complete
-	quiet bool  // the agent is awaited
+	body    *body     // of the answer
+	to      io.Writer // where it goes
+	moved   int64
+	toErr   error   // what writing there ended with
+	splicer splicer // to, if the body is spliced
+	over    bool    // the body has ended, with cause
+	cause   error   // nil if it was complete
+	quiet   bool    // the agent is awaited
 }
 
 var heads = sync.Pool{New: func() any { return new(http1.Head) }}
