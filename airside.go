@@ -37,6 +37,9 @@ type Exchange struct {
 	// fallback made good for. They are for the log.
 	Failures []error
 
+	// Trace is what is recorded of the exchange; nil where nothing is.
+	Trace *Trace
+
 	// Inform sends an informational answer (1xx, but 100 and 101) to the client
 	// ahead of the real one. Nil where the client cannot be told.
 	Inform func(status int, h http.Header)
@@ -137,6 +140,13 @@ type Outcome struct {
 	Sent     int64         // bytes of the response body written
 	Duration time.Duration // from the request head to the last byte
 	Err      error         // nil, or what failed the exchange or cut the answer short
+}
+
+// Failed reports whether the exchange ended in a failure that was not its client's: a
+// status from 500 on, or an answer that somebody else than the client cut short.
+func (o *Outcome) Failed() bool {
+	return o.Status >= http.StatusInternalServerError ||
+		o.Err != nil && AsError(o.Err).Code.Status() >= http.StatusInternalServerError
 }
 
 // A Handler answers an exchange. It returns a response, whose body the caller

@@ -249,6 +249,24 @@ func TestAsError(t *testing.T) {
 	}
 }
 
+// TestErrorSaysItOnce proves that the text of an error has its cause, but no message twice.
+func TestErrorSaysItOnce(t *testing.T) {
+	for _, tt := range []struct {
+		e    *airside.Error
+		want string
+	}{
+		{&airside.Error{Code: airside.Unavailable}, "unavailable"},
+		{airside.Errorf(airside.Unavailable, "busy"), "unavailable: busy"},
+		{airside.Errorf(airside.Unavailable, "busy").Because(errors.New("no room")), "unavailable: busy: no room"},
+		{airside.Errorf(airside.Unavailable, "busy").Because(errors.New("busy")), "unavailable: busy"},
+		{&airside.Error{Code: airside.Unavailable, Err: errors.New("no room")}, "unavailable: no room"},
+	} {
+		if got := tt.e.Error(); got != tt.want {
+			t.Errorf("got %q, want %q", got, tt.want)
+		}
+	}
+}
+
 func TestOrder(t *testing.T) {
 	var order []string
 	mark := func(s string) airside.Middleware {
@@ -370,4 +388,25 @@ func TestRegistry(t *testing.T) {
 		}
 	}()
 	airside.RegisterPolicy("of-this-test", build)
+}
+
+// TestFailed proves which ends of an exchange are failures that are not its client's.
+func TestFailed(t *testing.T) {
+	for _, tt := range []struct {
+		o    airside.Outcome
+		want bool
+	}{
+		{airside.Outcome{Status: 200}, false},
+		{airside.Outcome{Status: 404, Err: airside.Errorf(airside.NotFound, "x")}, false},
+		{airside.Outcome{Status: 503}, true},
+		{airside.Outcome{Status: 200, Err: errors.New("broken")}, true},
+		{airside.Outcome{Status: 404, Err: airside.Errorf(airside.UpstreamFailed, "x")}, true},
+		{airside.Outcome{Status: 200, Err: context.Canceled}, false},
+		{airside.Outcome{Status: 200, Err: airside.Errorf(airside.Invalid, "x")}, false},
+		{airside.Outcome{}, false},
+	} {
+		if got := tt.o.Failed(); got != tt.want {
+			t.Errorf("%+v: got %t", tt.o, got)
+		}
+	}
 }

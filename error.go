@@ -128,7 +128,9 @@ func (e *Error) Error() string {
 		s += ": " + e.Message
 	}
 	if e.Err != nil {
-		s += ": " + e.Err.Error()
+		if cause := e.Err.Error(); cause != e.Message {
+			s += ": " + cause
+		}
 	}
 	return s
 }

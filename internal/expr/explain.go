@@ -10,8 +10,8 @@ import (
 )
 
 // explain makes one line of the first thing that CEL found wrong. root is the
-// syntax tree, or nil if there is none.
-func explain(issues *cel.Issues, root ast.Expr) error {
+// syntax tree, or nil if there is none; known are the variables there are.
+func explain(issues *cel.Issues, root ast.Expr, known []string) error {
 	all := issues.Errors()
 	if len(all) == 0 {
 		return issues.Err()
@@ -24,16 +24,16 @@ func explain(issues *cel.Issues, root ast.Expr) error {
 	if e.Location.Line() < 1 || e.Location.Column() < 0 { // a bound, or the like
 		return errors.New(oneLine(e.Message))
 	}
-	return fmt.Errorf("%s: %s", where, reword(e, root))
+	return fmt.Errorf("%s: %s", where, reword(e, root, known))
 }
 
-func reword(e *cel.Error, root ast.Expr) string {
+func reword(e *cel.Error, root ast.Expr, known []string) string {
 	msg := oneLine(e.Message)
 	if name, ok := quoted(msg, "undefined field '"); ok {
 		return noField(name, operand(root, e.ExprID))
 	}
 	if name, ok := quoted(msg, "undeclared reference to '"); ok {
-		return unknownName(name, root, e.ExprID)
+		return unknownName(name, root, e.ExprID, known)
 	}
 	if call, ok := strings.CutPrefix(msg, "found no matching overload for '"); ok {
 		name, args, _ := strings.Cut(call, "' applied to '")
@@ -103,15 +103,11 @@ func noField(name, of string) string {
 	return fmt.Sprintf("there is no field %q", name)
 }
 
-func unknownName(name string, root ast.Expr, id int64) string {
+func unknownName(name string, root ast.Expr, id int64, known []string) string {
 	if e := find(root, id); e != nil && e.Kind() == ast.CallKind {
 		return fmt.Sprintf("there is no function %q", name)
 	}
-	names := make([]string, len(variables))
-	for i, v := range variables {
-		names[i] = v.name
-	}
-	return fmt.Sprintf("%q is not known%s", name, guess(name, names))
+	return fmt.Sprintf("%q is not known%s", name, guess(name, known))
 }
 
 // operand names the variable that the selection with the id is made from.

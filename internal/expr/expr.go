@@ -2,7 +2,7 @@
 // configuration writes in CEL, the Common Expression Language
 // (https://github.com/google/cel-spec).
 //
-// An expression sees three variables:
+// An expression sees three variables, and after an answer two more, see [WithAnswer]:
 //
 //	request  method, path, host, scheme, remote (strings),
 //	         headers, query (maps of string to string)
@@ -109,7 +109,7 @@ type Program struct {
 // Compile compiles src, at most [MaxSource] bytes of CEL, which must come to
 // kind. The error is one line that says where and what is wrong.
 func Compile(src string, kind Kind, options ...Option) (*Program, error) {
-	s := settings{where: "the expression"}
+	s := settings{where: "the expression", only: before}
 	for _, o := range options {
 		o(&s)
 	}
@@ -125,15 +125,15 @@ func Compile(src string, kind Kind, options ...Option) (*Program, error) {
 	}
 	parsed, issues := env.Parse(src)
 	if issues.Err() != nil {
-		return nil, explain(issues, nil)
+		return nil, explain(issues, nil, s.only)
 	}
 	checked, issues := env.Check(parsed)
 	if issues.Err() != nil {
-		return nil, explain(issues, parsed.NativeRep().Expr())
+		return nil, explain(issues, parsed.NativeRep().Expr(), s.only)
 	}
 	p := &Program{source: src, where: s.where, uses: mentioned(checked.NativeRep())}
 	for _, name := range p.uses {
-		if s.only != nil && !slices.Contains(s.only, name) {
+		if !slices.Contains(s.only, name) {
 			return nil, fmt.Errorf("%s is not known here", name)
 		}
 	}
@@ -161,6 +161,11 @@ func mentioned(a *ast.AST) []string {
 				names = append(names, v.name)
 				break
 			}
+		}
+	}
+	for _, r := range a.ReferenceMap() {
+		if r.Name == took {
+			return append(names, took)
 		}
 	}
 	return names

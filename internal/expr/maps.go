@@ -103,16 +103,7 @@ func (h *headers) find(name string) (string, bool) {
 	return headerLine(h.a.x.Request.Header, textproto.CanonicalMIMEHeaderKey(name))
 }
 
-func (h *headers) names() []string {
-	names := make([]string, 0, len(h.a.x.Request.Header))
-	for name, lines := range h.a.x.Request.Header {
-		if len(lines) > 0 {
-			names = append(names, strings.ToLower(name))
-		}
-	}
-	slices.Sort(names)
-	return slices.Compact(names)
-}
+func (h *headers) names() []string { return headerNames(h.a.x.Request.Header) }
 
 // A query holds the entries of request.query, read when first asked for.
 type query struct {

@@ -30,6 +30,7 @@ var environment = sync.OnceValues(func() (*cel.Env, error) {
 	for _, v := range variables {
 		options = append(options, cel.Types(v), cel.Variable(v.name, v.typ))
 	}
+	options = append(options, cel.Variable(took, types.DurationType))
 	return cel.NewEnv(options...)
 })
 

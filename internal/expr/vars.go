@@ -33,6 +33,8 @@ func (f *field) set(a *activation) bool {
 	switch v := f.read(a).(type) {
 	case types.String:
 		return v != ""
+	case types.Int:
+		return v != 0
 	case *mapping:
 		return len(v.of.names()) > 0
 	case map[string]any:
@@ -46,7 +48,8 @@ var (
 	claimMap = types.NewMapType(types.StringType, types.DynType)
 )
 
-// variables is the whole vocabulary, in the order in which messages list it.
+// variables is the whole vocabulary, in the order in which messages list it. The last
+// two are for expressions that are compiled [WithAnswer].
 var variables = [...]*variable{
 	{name: "request", typ: types.NewObjectType("airside.Request"), fields: []field{
 		{"method", types.StringType, func(a *activation) any { return types.String(a.x.Request.Method) }},
@@ -66,6 +69,7 @@ var variables = [...]*variable{
 		{"id", types.StringType, func(a *activation) any { return types.String(a.x.Caller.ID) }},
 		{"claims", claimMap, func(a *activation) any { return a.claims() }},
 	}},
+	answerVariables[0], answerVariables[1],
 }
 
 // hostname is the host without port and brackets, in lower case.
@@ -208,7 +212,9 @@ var (
 // build is built when it is asked for.
 type activation struct {
 	x        *airside.Exchange
-	subjects [3]subject // of variables, in their order
+	subjects [5]subject // of variables, in their order
+	answer   Answer     // zero unless the expression is run after it
+	replied  mapping    // of *replied
 	headers  mapping    // of *headers
 	query    mapping    // of *query
 	params   query
@@ -222,7 +228,7 @@ var activations = sync.Pool{New: func() any {
 		a.subjects[i] = subject{a: a, v: v}
 	}
 	a.params.a = a
-	a.headers.of, a.query.of = &headers{a}, &a.params
+	a.headers.of, a.query.of, a.replied.of = &headers{a}, &a.params, &replied{a}
 	return a
 }}
 
@@ -233,7 +239,7 @@ func acquire(x *airside.Exchange) *activation {
 }
 
 func (a *activation) release() {
-	a.x, a.err = nil, nil
+	a.x, a.err, a.answer = nil, nil, Answer{}
 	a.params.reset()
 	activations.Put(a)
 }
@@ -244,6 +250,9 @@ func (a *activation) ResolveName(name string) (any, bool) {
 		if a.subjects[i].v.name == name {
 			return &a.subjects[i], true
 		}
+	}
+	if name == took {
+		return types.Duration{Duration: a.answer.Took}, true
 	}
 	return nil, false
 }

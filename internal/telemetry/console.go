@@ -4,6 +4,7 @@ import (
 	"context"
 	"io"
 	"log/slog"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -119,19 +120,46 @@ func (l *line) attr(a slog.Attr) {
 func (l *line) exchange(r *slog.Record) {
 	v := map[string]slog.Value{}
 	flat(r, func(a slog.Attr) { v[a.Key] = a.Value.Resolve() })
-	status := v["status"].Int64()
-	l.paint(statusColour(status), strconv.FormatInt(status, 10))
-	l.b.WriteString(" " + quoted(v["method"].String()) + " " + quoted(v["host"].String()+v["path"].String()))
+	if s := v["status"]; s.Kind() == slog.KindInt64 {
+		l.paint(statusColour(s.Int64()), s.String())
+	}
+	if target := said(v["host"]) + said(v["path"]); said(v["method"])+target != "" {
+		l.b.WriteString(" " + quoted(said(v["method"])) + " " + quoted(target))
+	}
 	if up, ok := v["upstream"]; ok {
 		l.b.WriteString(" → " + quoted(up.String()))
 	}
-	l.paint(dim, v["took"].Duration().Round(100*time.Microsecond).String())
-	l.paint(dim, strconv.FormatInt(v["out"].Int64(), 10)+"B")
+	if d := v["took"]; d.Kind() == slog.KindDuration {
+		l.paint(dim, d.Duration().Round(100*time.Microsecond).String())
+	}
+	if n := v["out"]; n.Kind() == slog.KindInt64 {
+		l.paint(dim, n.String()+"B")
+	}
 	for _, k := range []string{"caller", "err"} {
 		if a, ok := v[k]; ok {
 			l.attr(slog.Attr{Key: k, Value: a})
 		}
 	}
+	flat(r, func(a slog.Attr) {
+		if !slices.Contains(shownFields[:], a.Key) {
+			l.attr(a)
+		}
+	})
+}
+
+// shownFields are the fields of an exchange that the line shows in its own way, or leaves out.
+// Others were asked for.
+var shownFields = [...]string{
+	"id", "client", "method", "host", "path", "status", "took", "in", "out", "http", "route", "upstream", "endpoint", "caller",
+	"target", "tries", "failed", "trace_id", "span_id", "err",
+}
+
+// said is the text of v; a value that is not there has none.
+func said(v slog.Value) string {
+	if v.Kind() == slog.KindAny && v.Any() == nil {
+		return ""
+	}
+	return v.String()
 }
 
 func statusColour(status int64) string {

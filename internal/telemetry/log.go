@@ -13,8 +13,9 @@ type LogFormat string
 
 // The formats.
 const (
-	JSON LogFormat = "json" // one JSON object a line, for machines
-	Text LogFormat = "text" // for people
+	JSON   LogFormat = "json"   // one JSON object a line, for machines
+	Logfmt LogFormat = "logfmt" // key=value pairs, for machines and people
+	Text   LogFormat = "text"   // for people
 )
 
 // NewLog returns a logger that writes each line to w before it goes on. Colour is for
@@ -31,6 +32,8 @@ func newHandler(out lines, format LogFormat, level slog.Leveler, colour bool) (s
 	switch format {
 	case JSON:
 		return newJSON(out, level), nil
+	case Logfmt:
+		return newLogfmt(out, level), nil
 	case Text:
 		return newConsole(out, level, colour), nil
 	}

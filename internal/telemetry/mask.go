@@ -35,6 +35,15 @@ func (m *Mask) Set(words []string) {
 	m.words.Store(w)
 }
 
+// Replace returns text without the words.
+func (m *Mask) Replace(text string) string {
+	w := m.words.Load()
+	if w == nil {
+		return text
+	}
+	return w.replacer.Replace(text)
+}
+
 // Handler returns a handler that passes records on to next, in which no message, no
 // text and no error holds a word of m.
 func (m *Mask) Handler(next slog.Handler) slog.Handler { return &masking{m, next} }

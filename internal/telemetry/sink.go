@@ -35,10 +35,11 @@ type sink struct {
 	spare   []byte // for the next batch
 	urgent  bool   // pending must not wait
 	closing bool
-	closed  bool // there is no goroutine any more
-	torn    bool // the last write ended within a line
-	lost    int  // lines, of which nothing is said yet
-	told    int  // lines, of which a line in a batch tells
+	closed  bool   // there is no goroutine any more
+	torn    bool   // the last write ended within a line
+	lost    int    // lines, of which nothing is said yet
+	told    int    // lines, of which a line in a batch tells
+	gone    uint64 // lines that were lost, ever
 }
 
 // A batch is lines that are written together.
@@ -73,6 +74,7 @@ func (s *sink) line(level slog.Level, b []byte) error {
 	}
 	if len(s.pending.b)+len(s.writing.b)+len(b) > bound {
 		s.lost++
+		s.gone++
 		return nil
 	}
 	first := len(s.pending.b) == 0
@@ -187,8 +189,11 @@ func (s *sink) account(b []byte, n int, err error) int {
 		return lost
 	}
 	rest := b[min(max(n, 0), len(b)):]
-	s.lost += bytes.Count(rest, []byte{'\n'})
-	if s.told > 0 { // the line that was to tell of them is one of the lost
+	lost := bytes.Count(rest, []byte{'\n'})
+	s.lost += lost
+	s.gone += uint64(lost) //nolint:gosec // a count
+	if s.told > 0 {        // the line that was to tell of them is one of the lost
+		s.gone--
 		s.lost += s.told - 1
 		s.told = 0
 	}
@@ -216,6 +221,13 @@ func (s *sink) flush() error {
 	s.hurry()
 	s.mu.Unlock()
 	return await(done)
+}
+
+// losses is how many lines were lost, ever.
+func (s *sink) losses() uint64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.gone
 }
 
 // close writes what is pending, and ends the goroutine.

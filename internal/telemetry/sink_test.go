@@ -151,6 +151,9 @@ func TestSinkIsSlow(t *testing.T) {
 		if infos != 1024 || errs < 1000 || lost != 4000-infos-errs || strings.Count(text, "lost") != 1 {
 			t.Errorf("%d and %d lines were written, %d lost", infos, errs, lost)
 		}
+		if got := s.losses(); got != uint64(lost) {
+			t.Errorf("%d lines were lost in all, want %d", got, lost)
+		}
 	})
 }
 
@@ -180,8 +183,8 @@ func TestSinkFails(t *testing.T) {
 			}
 		}
 		closed(t, s)
-		if text, _ := o.seen(); text != "a\nb\ne\nlost 3\n" {
-			t.Errorf("got %q", text)
+		if text, _ := o.seen(); text != "a\nb\ne\nlost 3\n" || s.losses() != 3 {
+			t.Errorf("got %q, %d lost", text, s.losses())
 		}
 	})
 }
@@ -204,8 +207,8 @@ func TestSinkForgetsNoLoss(t *testing.T) {
 			synctest.Wait()
 		}
 		closed(t, s)
-		if text, _ := o.seen(); text != "b\nc\nlost 1\n" {
-			t.Errorf("got %q", text)
+		if text, _ := o.seen(); text != "b\nc\nlost 1\n" || s.losses() != 1 {
+			t.Errorf("got %q, %d lost", text, s.losses())
 		}
 	})
 }

@@ -56,6 +56,9 @@ func (l *Log) lost(n int) {
 		"lines of the log were lost: they could not be written, or not fast enough", slog.Int("lines", n))
 }
 
+// Lost is how many lines were lost since the log was opened.
+func (l *Log) Lost() uint64 { return l.out.losses() }
+
 // Flush waits until all lines that came before are written, or for two seconds. The
 // error says that some are not.
 func (l *Log) Flush() error { return l.out.flush() }
@@ -102,7 +105,7 @@ func (s *switched) Handle(ctx context.Context, r slog.Record) error {
 
 // writeUnless is that of the handler in use, if it has one.
 func (s *switched) writeUnless(r slog.Record, words *finder) (ok bool, err error) {
-	if h, can := s.handler().(*jsonHandler); can {
+	if h, can := s.handler().(unlessWriter); can {
 		return h.writeUnless(r, words)
 	}
 	return false, nil
