@@ -86,6 +86,10 @@ func (s *Scan) End(b []byte) (int, error) {
 	}
 }
 
+// TLS reports whether b begins as a client does that speaks TLS: with a record of a
+// handshake (RFC 8446 section 5.1), which is no request.
+func TLS(b []byte) bool { return len(b) > 1 && b[0] == 0x16 && b[1] == 3 }
+
 // Begun reports whether the first line has come whole. It tells a request line that is
 // too long from a head that is.
 func (s *Scan) Begun() bool { return s.lines > 0 }

@@ -46,8 +46,8 @@ func OpenPipe() *Pipe { return nil }
 // Len is 0.
 func (*Pipe) Len() int { return 0 }
 
-// Release does nothing.
-func (*Pipe) Release() {}
+// Close does nothing.
+func (*Pipe) Close() {}
 
 // SpliceIn fails.
 func (*Socket) SpliceIn(*Pipe, int) (n int, again bool, err error) { return 0, false, errNotDriven }

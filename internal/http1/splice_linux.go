@@ -5,15 +5,15 @@ import (
 	"io"
 	"os"
 	"runtime"
-	"sync"
 	"syscall"
 )
 
 // A Pipe holds bytes on their way from one socket to another that never come into the
 // memory of the program (splice(2)). It belongs to one goroutine.
 type Pipe struct {
-	ends [2]int // read, write
-	n    int
+	ends    [2]int // read, write
+	n       int
+	forsake runtime.Cleanup // closes it if nobody has
 }
 
 // pipeSize is what a Pipe is asked to hold. The system may give it less.
@@ -22,21 +22,21 @@ const pipeSize = 256 << 10
 // fSetPipeSize is F_SETPIPE_SZ of fcntl(2).
 const fSetPipeSize = 1031
 
-// pipes are empty. What the collector takes is closed.
-var pipes sync.Pool
-
-// OpenPipe returns an empty pipe; nil if the system has none to give.
+// OpenPipe returns an empty pipe, to be closed; nil if the system has none to give.
 func OpenPipe() *Pipe {
-	if p, ok := pipes.Get().(*Pipe); ok {
-		return p
-	}
 	p := new(Pipe)
 	if err := syscall.Pipe2(p.ends[:], syscall.O_CLOEXEC|syscall.O_NONBLOCK); err != nil {
 		return nil
 	}
 	_, _, _ = syscall.Syscall(syscall.SYS_FCNTL, uintptr(p.ends[1]), fSetPipeSize, pipeSize) // if not, it holds 64 KiB, which will do
-	runtime.AddCleanup(p, closeEnds, p.ends)
+	p.forsake = runtime.AddCleanup(p, closeEnds, p.ends)
 	return p
+}
+
+// Close closes p, once, and what it holds is lost.
+func (p *Pipe) Close() {
+	p.forsake.Stop()
+	closeEnds(p.ends)
 }
 
 func closeEnds(ends [2]int) {
@@ -46,13 +46,6 @@ func closeEnds(ends [2]int) {
 
 // Len is how many bytes p holds.
 func (p *Pipe) Len() int { return p.n }
-
-// Release gives p back. One that is not empty is closed, by the collector.
-func (p *Pipe) Release() {
-	if p.n == 0 {
-		pipes.Put(p)
-	}
-}
 
 // flags of splice(2): move pages, and do not wait for the pipe. Sockets do not wait
 // anyway.

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/airside-gateway/airside"
+	"github.com/airside-gateway/airside/internal/pool/balance"
 )
 
 // Versions of HTTP that a [Link] can be told to speak.
@@ -50,16 +51,19 @@ func TLSConfig() *tls.Config {
 	}
 }
 
-// An Endpoint is one address of an upstream, with its connections. It may serve
-// several pools, and outlive them: a reload keeps it.
+// An Endpoint is one address of an upstream, with its connections and what is known
+// about it. It may serve several pools, and outlive them: a reload keeps it.
 type Endpoint struct {
-	scheme, host string
-	engine       engine
-	fast         *fast // nil: engine is for everything
-	shut         func()
-	protocol     string
-	max          int64
-	active       atomic.Int64
+	scheme, host, address string
+	engine                engine
+	std                   *std
+	fast                  *fast // nil: engine is for everything
+	protocol              string
+	max                   int64
+	stats                 *balance.Stats
+
+	pools  atomic.Int32 // that have it among their members
+	leaves atomic.Bool  // it has left the last of them
 }
 
 var errNoEndpoint = errors.New("pool: an endpoint is an http or https address with a host")
@@ -71,10 +75,10 @@ func Open(address *url.URL, l Link) (*Endpoint, error) {
 		return nil, errNoEndpoint
 	}
 	s := newStd(address, l)
-	f := newFast(address, l, s)
 	return &Endpoint{
-		scheme: address.Scheme, host: address.Host, protocol: l.Protocol, max: int64(l.MaxActive),
-		engine: s, fast: f, shut: func() { f.close(); s.close() },
+		scheme: address.Scheme, host: address.Host, address: address.Scheme + "://" + address.Host,
+		protocol: l.Protocol, max: int64(l.MaxActive), engine: s, std: s, fast: newFast(address, l, s),
+		stats: balance.NewStats(),
 	}, nil
 }
 
@@ -82,22 +86,69 @@ func Open(address *url.URL, l Link) (*Endpoint, error) {
 // they come out of use.
 func (e *Endpoint) Close() error {
 	e.shut()
+	e.wait()
 	return nil
 }
 
+// wait waits for what is still sent of exchanges that are over; a few seconds at most.
+func (e *Endpoint) wait() {
+	e.fast.wait()
+	e.std.wait()
+}
+
+// idle reports whether there is nothing to wait for.
+func (e *Endpoint) idle() bool { return e.std.trips.none() && (e.fast == nil || e.fast.trips.none()) }
+
+// shut closes the connections that are not in use, and waits for nobody.
+func (e *Endpoint) shut() {
+	e.fast.shut()
+	e.std.shut()
+}
+
+// Address is the scheme, host and port of the endpoint.
+func (e *Endpoint) Address() string { return e.address }
+
 // Active is the number of exchanges that are under way.
-func (e *Endpoint) Active() int { return int(e.active.Load()) }
+func (e *Endpoint) Active() int { return e.stats.Active() }
 
 // acquire takes a place for an exchange, and reports whether there was one.
 func (e *Endpoint) acquire() bool {
-	if n := e.active.Add(1); e.max > 0 && n > e.max {
-		e.active.Add(-1)
-		return false
+	if e.stats.Enter(e.max) {
+		return true
 	}
-	return true
+	e.retire() // who left meanwhile may have taken this one for another
+	return false
 }
 
-func (e *Endpoint) release() { e.active.Add(-1) }
+// release gives the place back.
+func (e *Endpoint) release() {
+	if e.stats.Leave() {
+		e.retire()
+	}
+}
+
+// enlist notes that a pool has the endpoint among its members.
+func (e *Endpoint) enlist() {
+	e.pools.Add(1)
+	e.leaves.Store(false)
+}
+
+// delist notes that a pool has it no more. When it was the last, the endpoint is closed as
+// soon as nothing is under way there.
+func (e *Endpoint) delist() {
+	if e.pools.Add(-1) == 0 {
+		e.leaves.Store(true)
+		e.retire()
+	}
+}
+
+// retire closes an endpoint that has left, if nothing is under way there. From then on
+// no place can be taken.
+func (e *Endpoint) retire() {
+	if e.leaves.Load() && e.stats.Retire() {
+		e.shut()
+	}
+}
 
 // canUpgrade fails for an endpoint that speaks HTTP/2 only, which has no upgrades
 // (RFC 9113 section 8.6).

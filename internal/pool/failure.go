@@ -32,6 +32,10 @@ const (
 	totalTimeout                 // no end in time
 	cut                          // the answer ended before its end
 	idleTimeout                  // the answer stopped for too long
+	tryTimeout                   // a try took longer than a retry gives it
+	eventTimeout                 // an event stream did not begin in time
+	deserted                     // the upstream has no endpoint now
+	ailing                       // none of its endpoints is well enough to be asked
 )
 
 // phrases says what the client is told, by kind. A %s is the limit that was
@@ -58,9 +62,13 @@ var phrases = [...]struct {
 	totalTimeout:     {airside.Timeout, "the agent did not finish its answer within %s"},
 	cut:              {airside.UpstreamFailed, "the answer of the agent ended before it was complete"},
 	idleTimeout:      {airside.Timeout, "the answer of the agent was silent for longer than %s"},
+	deserted:         {airside.Unavailable, "no instance of the agent is known at the moment; try again soon"},
+	ailing:           {airside.Unavailable, "the agent has failed too often and is given a rest; try again soon"},
+	tryTimeout:       {airside.Timeout, "the agent did not answer within %s"},
+	eventTimeout:     {airside.Timeout, "the agent sent nothing of its event stream within %s"},
 }
 
-// fullRetry is when a client may try again that found no connection free.
+// fullRetry is when a client may try again that found no connection free, or no endpoint.
 const fullRetry = time.Second
 
 // A failure is why a try failed. It is the cause inside the [airside.Error] that
@@ -69,6 +77,7 @@ type failure struct {
 	kind  kind
 	sent  bool          // a part of the request may have reached the agent
 	after time.Duration // the limit, if one was passed
+	mute  time.Duration // for how long the agent had been awaited then
 	err   error         // the cause; may be nil
 }
 
@@ -88,7 +97,7 @@ func (f *failure) Unwrap() error { return f.err }
 // phrase says it to the client.
 func (f *failure) phrase() *airside.Error {
 	e := &airside.Error{Code: phrases[f.kind].code, Message: f.message(), Err: f}
-	if f.kind == full || f.kind == exhausted {
+	if f.kind == full || f.kind == exhausted || f.kind == deserted {
 		e.RetryAfter = fullRetry
 	}
 	return e

@@ -188,7 +188,7 @@ func TestFailures(t *testing.T) {
 			if tt.address == "" {
 				tt.address = raw(t, tt.f)
 			}
-			p := pool1(t, tt.address, l, tt.change)
+			p := pool1(t, tt.address, l, tt.change, strict(t))
 			x := exchange(t, "GET", "/", nil)
 			_, body, err := askHalf(t, p, x, tt.name == "half a body and a reset")
 			e := wantCode(t, err, tt.code)
@@ -204,6 +204,7 @@ func TestFailures(t *testing.T) {
 			if strings.HasPrefix(tt.message, "the answer of the agent ended") && !errors.Is(err, io.ErrUnexpectedEOF) {
 				t.Errorf("%v is no io.ErrUnexpectedEOF", err)
 			}
+			wantState(t, p, StateOpen, tt.message)
 		})
 	}
 }
@@ -261,7 +262,7 @@ func TestClientFaults(t *testing.T) {
 	for _, tt := range tests {
 		for _, a := range agents {
 			t.Run(tt.name+"/"+a.name, func(t *testing.T) {
-				p := pool1(t, a.address, link())
+				p := pool1(t, a.address, link(), strict(t))
 				x := exchange(t, "POST", "/", nil)
 				x.Request.ContentLength = tt.length
 				x.Request.Body = io.NopCloser(io.MultiReader(strings.NewReader(tt.body), failing{tt.err}))
@@ -269,6 +270,7 @@ func TestClientFaults(t *testing.T) {
 				x.LimitBody(tt.limit)
 				_, _, err := ask(t, p, x)
 				wantCode(t, err, tt.code)
+				wantState(t, p, StateHealthy, "")
 			})
 		}
 	}

@@ -11,6 +11,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/airside-gateway/airside"
 	"github.com/airside-gateway/airside/internal/pool/h1"
 	"github.com/airside-gateway/airside/proto/web"
 )
@@ -111,13 +112,18 @@ func (f *fast) client(upgrade bool) *h1.Client {
 	return f.main
 }
 
-func (f *fast) close() {
-	if f == nil {
-		return
+// shut closes idle connections, and wait waits for what is sent still.
+func (f *fast) shut() {
+	if f != nil {
+		f.main.Close()
+		f.upgrades.Close()
 	}
-	f.main.Close()
-	f.upgrades.Close()
-	f.trips.wait(closeWait)
+}
+
+func (f *fast) wait() {
+	if f != nil {
+		f.trips.wait(closeWait)
+	}
 }
 
 // runFast is run by the engine of our own.
@@ -139,6 +145,7 @@ func (t *try) runFast(m *member, c *h1.Client, wants string, end time.Time) (*ht
 			return nil, errSpeaksH2
 		}
 		err = t.fault(t.sort(err))
+		t.lost(err)
 		t.end()
 		return nil, err
 	}
@@ -155,6 +162,9 @@ func (t *try) fill(m *member, wants string) error {
 	r.Header, r.Drop, r.Upgrade, r.Trailers = in.Header, dropped, wants, wantsTrailers(in.Header)
 	r.Repeatable = Repeatable(in)
 	r.Inform, r.Replay = t.informs, t.replays
+	if t.span.Exists() {
+		t.context()
+	}
 	if in.Body == nil || in.Body == http.NoBody || in.ContentLength == 0 {
 		return nil
 	}
@@ -277,6 +287,7 @@ type answer struct {
 // fastAnswer makes an answer ready to be passed on.
 func (t *try) fastAnswer(a *answer, wants string) (*http.Response, error) {
 	resp := &a.Response
+	now := t.heard(resp.StatusCode)
 	resp.Request, resp.Close = t.x.Request, false
 	if resp.StatusCode == http.StatusSwitchingProtocols {
 		t.held = true
@@ -288,11 +299,13 @@ func (t *try) fastAnswer(a *answer, wants string) (*http.Response, error) {
 		return resp, nil
 	}
 	if resp.StatusCode > 999 {
+		failed := t.blame(&failure{kind: malformed, sent: true, err: errStatus})
 		t.trip.Cancel(errStatus) // its connection must not be used again
 		_ = resp.Body.Close()
 		t.end()
-		return nil, (&failure{kind: malformed, sent: true, err: errStatus}).phrase()
+		return nil, failed
 	}
+	t.headed(resp)
 	if a.HopByHop {
 		strip(resp.Header)
 	}
@@ -300,10 +313,11 @@ func (t *try) fastAnswer(a *answer, wants string) (*http.Response, error) {
 		delete(resp.Header, "Content-Length") // RFC 9110 section 8.6
 	}
 	if resp.Body == http.NoBody {
+		t.whole()
 		t.end()
 		return resp, nil
 	}
-	t.watch.answered(web.EventStream(resp.Header))
+	t.watch.answered(now, web.EventStream(resp.Header))
 	a.try, a.body = t, resp.Body
 	a.Watch(&t.watch)
 	resp.Body = a
@@ -361,6 +375,7 @@ func notEOF(err error) error {
 func (a *answer) ended(err error) {
 	if errors.Is(err, io.EOF) {
 		a.err = io.EOF
+		a.try.whole()
 		dropTrailers(a.Trailer)
 	} else {
 		a.err = a.try.broken(err)
@@ -425,7 +440,8 @@ func (t *try) Release() {
 	}
 	t.got.Recycle()
 	t.got = answer{}
-	t.x, t.parent, t.endpoint, t.parting = nil, nil, nil, nil
+	t.span = airside.Span{}
+	t.x, t.parent, t.endpoint, t.parting, t.wellness = nil, nil, nil, nil, nil
 	t.method, t.interim, t.trailed, t.request = "", 0, false, h1.Request{}
 	t.short.forget()
 	t.misfit.Store(false)

@@ -109,7 +109,8 @@ func TestHandshakeChooses(t *testing.T) {
 				// Connections are closed when they are idle, which may be a little later.
 				m.Endpoint.engine.(*std).main.CloseIdleConnections()
 				if f := m.Endpoint.fast; f != nil {
-					f.close()
+					f.shut()
+					f.wait()
 					m.Endpoint.fast = newFast(at, l, m.Endpoint.engine.(*std))
 				}
 				x := exchange(t, "POST", "/", strings.NewReader("the body"))

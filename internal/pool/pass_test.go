@@ -460,6 +460,9 @@ func TestUpgrade(t *testing.T) {
 		p := pool1(t, nobody(t), linkOf(H2C))
 		_, _, err := ask(t, p, upgrading(t))
 		wantCode(t, err, airside.Unsupported)
+		if e := p.Snapshot().Endpoints[0]; e.Requests != 0 {
+			t.Errorf("%d requests were counted, and none was sent", e.Requests)
+		}
 	})
 }
 

@@ -13,27 +13,49 @@
 package pool
 
 import (
-	"errors"
-	"fmt"
 	"net/http"
-	"net/url"
-	"strings"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/airside-gateway/airside"
+	"github.com/airside-gateway/airside/internal/pool/balance"
+	"github.com/airside-gateway/airside/internal/pool/health"
 )
 
 // Settings are what a [Pool] is made of.
 type Settings struct {
-	Members []Member // 1 to MaxMembers
+	Members []Member // at most MaxMembers; see [Pool.Set] for none
 	Limits  Limits
+
+	// Balance says how an endpoint is chosen. The zero value is round robin.
+	Balance balance.Settings
+
+	// Key is what balance.Hash goes by: exchanges of the same key go to the same
+	// endpoint. It is not asked for another balance.
+	Key func(*airside.Exchange) uint64
 
 	// Host is what agents see as the host they were asked for: HostUpstream,
 	// HostPreserve, or the host itself.
 	Host string
 
+	// Health, if not nil, knows which endpoints are well. See [Pool.Retire].
+	Health *health.Group
+
 	// Retry, if not nil, sends requests again. Limits.Total spans all tries.
 	Retry *Retry
+
+	// Queue, if not nil, lets exchanges wait while all endpoints have as many as they may.
+	Queue *Queue
+
+	// Hedge, if not nil, asks a second endpoint while the first is awaited.
+	Hedge *Hedge
+
+	// Tried, if not nil, is told of every try.
+	Tried Tried
+
+	// Deadline says how agents are told how much time they have left.
+	Deadline Deadline
 
 	// Random yields numbers in [0, 1) for the pauses of Retry; nil means those of
 	// math/rand.
@@ -46,53 +68,42 @@ const (
 	HostPreserve = "preserve" // the one that the client asked for
 )
 
-// A Member is an endpoint of a pool.
-type Member struct {
-	Endpoint *Endpoint
-	Path     string // escaped; goes before the path of every request. "" and "/" add nothing
-	Weight   int    // its share; 1 to MaxWeight
-}
-
 // A Pool is a handler that asks agents. It may be used by many goroutines at once.
 type Pool struct {
-	members []member
-	wheel   *wheel
+	fleet   atomic.Pointer[fleet]
+	balance balance.Settings
+	key     func(*airside.Exchange) uint64 // or nil
 	limits  Limits
 	host    string
-	retry   airside.Middleware // or nil
+	retry   *retrier // or nil
+	hedge   *hedger  // or nil
+	tells   Deadline
 	tries   tries
-}
+	tried   Tried         // or nil
+	health  *health.Group // or nil
 
-type member struct {
-	*Endpoint
-	path, escaped string // of the base, without a slash at the end
-}
+	queue     *queue // or nil
+	overflows atomic.Uint64
 
-var errMembers = errors.New("pool: there must be 1 to 256 members with weights of 1 to 256")
+	setting sync.Mutex  // guards what follows, and is held while the fleet is changed
+	left    []*Endpoint // those that may not have ended what they began
+	retired bool        // see Retire
+}
 
 // New returns a pool. It fails if the settings are out of bounds.
 func New(s Settings) (*Pool, error) {
-	if len(s.Members) == 0 || len(s.Members) > MaxMembers {
-		return nil, errMembers
+	p := &Pool{limits: s.Limits, host: s.Host, tells: s.Deadline, balance: s.Balance, key: s.Key, tried: s.Tried, health: s.Health}
+	if err := p.Set(s.Members); err != nil {
+		return nil, err
 	}
-	p := &Pool{limits: s.Limits, host: s.Host}
-	weights := make([]int, 0, len(s.Members))
-	for _, m := range s.Members {
-		if m.Weight < 1 || m.Weight > MaxWeight {
-			return nil, errMembers
-		}
-		escaped := strings.TrimRight(m.Path, "/")
-		path, err := url.PathUnescape(escaped)
-		if err != nil {
-			return nil, fmt.Errorf("pool: path of an endpoint: %w", err)
-		}
-		escaped = (&url.URL{Path: path, RawPath: escaped}).EscapedPath() // in case it was not, wholly
-		p.members = append(p.members, member{Endpoint: m.Endpoint, path: path, escaped: escaped})
-		weights = append(weights, m.Weight)
-	}
-	p.wheel = newWheel(weights)
 	if s.Retry != nil {
-		p.retry = s.Retry.Middleware(s.Random)
+		p.retry = newRetrier(s.Retry, s.Random)
+	}
+	if s.Queue != nil {
+		p.queue = &queue{Queue: *s.Queue}
+	}
+	if s.Hedge != nil {
+		p.hedge = newHedger(s.Hedge)
 	}
 	return p, nil
 }
@@ -114,42 +125,34 @@ func (p *Pool) Handle(x *airside.Exchange) (*http.Response, error) {
 	if p.limits.Total > 0 {
 		end = time.Now().Add(p.limits.Total)
 	}
+	p.tells.heed(x)
 	if p.retry == nil {
+		return p.race(x, end)
+	}
+	return p.retry.handle(x, airside.HandlerFunc(func(x *airside.Exchange) (*http.Response, error) { return p.race(x, end) }), end)
+}
+
+// race makes one try, and hedges it if it should.
+func (p *Pool) race(x *airside.Exchange, end time.Time) (*http.Response, error) {
+	if p.hedge == nil {
 		return p.ask(x, end)
 	}
-	return p.retry(airside.HandlerFunc(func(x *airside.Exchange) (*http.Response, error) { return p.ask(x, end) })).Handle(x)
+	return p.hedge.handle(x, func(x *airside.Exchange) (*http.Response, error) { return p.ask(x, end) })
 }
 
 // ask makes one try.
 func (p *Pool) ask(x *airside.Exchange, end time.Time) (*http.Response, error) {
-	m, err := p.choose(x)
+	m, ticket, err := p.place(x)
 	if err != nil {
 		return nil, err
 	}
 	t := p.newTry()
+	t.wellness, t.ticket, t.settled = m.wellness, ticket, false
 	t.x, t.parent, t.endpoint, t.method = x, x.Context(), m.Endpoint, x.Request.Method
-	return t.run(m, end)
-}
-
-// choose takes a place at an endpoint: the next in turn that has one and was not
-// asked for this exchange already, or else the next in turn that has one.
-func (p *Pool) choose(x *airside.Exchange) (*member, error) {
-	tried := triedOf(x.Context())
-	i, ok := 0, false
-	if tried != nil && len(tried.endpoints) > 0 {
-		i, ok = p.wheel.pick(func(i int) bool {
-			return !tried.has(p.members[i].Endpoint) && p.members[i].acquire()
-		})
-	}
-	if !ok {
-		i, ok = p.wheel.pick(func(i int) bool { return p.members[i].acquire() })
-	}
-	if !ok {
-		return nil, (&failure{kind: full}).phrase()
-	}
-	m := &p.members[i]
-	if tried != nil {
-		tried.endpoints = append(tried.endpoints, m.Endpoint)
-	}
-	return m, nil
+	whole := x.Request
+	x.Request = p.tells.tell(x, end)
+	t.trace(m)
+	resp, err := t.run(m, end)
+	x.Request = whole
+	return t.opened(resp, err)
 }

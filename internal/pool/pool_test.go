@@ -14,78 +14,8 @@ import (
 	"testing"
 	"time"
 
-	"github.com/google/go-cmp/cmp"
-	"pgregory.net/rapid"
-
 	"github.com/airside-gateway/airside"
 )
-
-// TestWheel proves that the shares are exact over every turn, and as even as smooth
-// weighted round robin makes them.
-func TestWheel(t *testing.T) {
-	all := func(int) bool { return true }
-	turn := func(w *wheel, n int) string {
-		var b strings.Builder
-		for range n {
-			i, _ := w.pick(all)
-			b.WriteByte('a' + byte(i))
-		}
-		return b.String()
-	}
-	tests := []struct {
-		weights []int
-		want    string
-	}{
-		{[]int{1}, "aaaa"},
-		{[]int{7}, "aaaa"},
-		{[]int{1, 1, 1}, "abcabc"},
-		{[]int{5, 1, 1}, "aabacaaaabacaa"}, // the example of nginx
-		{[]int{10, 2, 2}, "aabacaaaabacaa"},
-		{[]int{1, 3}, "babbbabb"},
-	}
-	for _, tt := range tests {
-		if got := turn(newWheel(tt.weights), len(tt.want)); got != tt.want {
-			t.Errorf("%v: got %s, want %s", tt.weights, got, tt.want)
-		}
-	}
-	rapid.Check(t, func(t *rapid.T) {
-		weights := rapid.SliceOfN(rapid.IntRange(1, MaxWeight), 1, 8).Draw(t, "weights")
-		w := newWheel(weights)
-		skip := rapid.IntRange(0, 1000).Draw(t, "skip")
-		for range skip {
-			w.pick(all)
-		}
-		got := make([]int, len(weights))
-		total := 0
-		for _, n := range weights {
-			total += n
-		}
-		for range total {
-			i, _ := w.pick(all)
-			got[i]++
-		}
-		if diff := cmp.Diff(weights, got); diff != "" {
-			t.Fatalf("(-want +got)\n%s", diff)
-		}
-	})
-}
-
-// TestWheelRefusal proves that a pick goes on to the next in turn, asks everybody once
-// at most, and gives up when nobody agrees.
-func TestWheelRefusal(t *testing.T) {
-	w := newWheel([]int{5, 1, 1})
-	for range 20 {
-		var asked []int
-		i, ok := w.pick(func(i int) bool { asked = append(asked, i); return i == 2 })
-		if !ok || i != 2 || len(asked) > 3 {
-			t.Errorf("got %d, %t after asking %v", i, ok, asked)
-		}
-		asked = nil
-		if _, ok := w.pick(func(i int) bool { asked = append(asked, i); return false }); ok || len(asked) != 3 {
-			t.Errorf("got %t after asking %v, want each once", ok, asked)
-		}
-	}
-}
 
 // TestShares proves that agents get exchanges by their weight, exactly, also from many
 // goroutines at once.
@@ -141,7 +71,7 @@ func TestMax(t *testing.T) {
 			}
 		})
 	}
-	for p.members[0].Active()+p.members[1].Active() < 4 {
+	for p.Snapshot().Endpoints[0].Active+p.Snapshot().Endpoints[1].Active < 4 {
 		<-time.After(time.Millisecond)
 	}
 	_, _, err = ask(t, p, exchange(t, "GET", "/", nil))
@@ -460,7 +390,7 @@ func TestNewBounds(t *testing.T) {
 	m := member1(t, "http://127.0.0.1:1", link())
 	light, heavy, odd := m, m, m
 	light.Weight, heavy.Weight, odd.Path = 0, MaxWeight+1, "/%zz"
-	for _, members := range [][]Member{nil, {light}, {heavy}, {odd}, make([]Member, MaxMembers+1)} {
+	for _, members := range [][]Member{{light}, {heavy}, {odd}, make([]Member, MaxMembers+1)} {
 		if _, err := New(Settings{Members: members}); err == nil {
 			t.Errorf("%d members %+v: got no error", len(members), members)
 		}

@@ -34,6 +34,7 @@ func (b *reply) Read(p []byte) (int, error) {
 		return n, nil
 	case errors.Is(err, io.EOF):
 		b.err = io.EOF
+		b.try.whole()
 		dropTrailers(b.resp.Trailer)
 	default:
 		b.err = b.try.broken(err)

@@ -21,7 +21,7 @@ var hopByHop = [...]string{
 // since they say how the message is read, or who sends it.
 var framing = [...]string{
 	"Content-Length", "Host", "Content-Encoding", "Content-Type", "Content-Range", "Te", "Expect", "Range",
-	"Authorization", "Cookie", "Set-Cookie", "Idempotency-Key",
+	"Authorization", "Cookie", "Set-Cookie", "Idempotency-Key", "Traceparent", "Tracestate",
 }
 
 // dropped reports whether a header of a request is not sent on as it is: it is about

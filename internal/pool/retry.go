@@ -4,44 +4,17 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"math/rand/v2"
 	"net/http"
 	"slices"
 	"strconv"
+	"sync/atomic"
 	"time"
 
 	"github.com/airside-gateway/airside"
+	"github.com/airside-gateway/airside/internal/expr"
 )
-
-// A Reason makes a request be sent again: a kind of failure, or a status that the
-// agent answered. In the file a status may be written as a number.
-type Reason string
-
-// The reasons.
-const (
-	OnConnect Reason = "connect" // no connection came about
-	OnReset   Reason = "reset"   // the connection broke before the head of the answer
-	OnTimeout Reason = "timeout" // the answer did not begin in time
-	On429     Reason = "429"
-	On500     Reason = "500"
-	On502     Reason = "502"
-	On503     Reason = "503"
-	On504     Reason = "504"
-	On5xx     Reason = "5xx" // every status from 500 to 599
-)
-
-var reasons = [...]Reason{OnConnect, OnReset, OnTimeout, On429, On500, On502, On503, On504, On5xx}
-
-// UnmarshalText takes one of the reasons and refuses everything else.
-func (r *Reason) UnmarshalText(text []byte) error {
-	if !slices.Contains(reasons[:], Reason(text)) {
-		return errReason
-	}
-	*r = Reason(text)
-	return nil
-}
-
-var errReason = errors.New("expected one of connect, reset, timeout, 429, 500, 502, 503, 504, 5xx")
 
 // Retry says when a request is sent again. It is what the setting retry of an
 // upstream and the policy retry are made of.
@@ -58,10 +31,24 @@ type Retry struct {
 
 	// On lists what makes a request be sent again. "connect": no connection to the
 	// agent came about. "reset": the connection broke before the head of the
-	// answer. "timeout": the answer did not begin in time. A status: the agent
+	// answer, or between that and its first byte, which is awaited for it where the answer
+	// is no stream of events. "timeout": the answer did not begin in time. A status: the agent
 	// answered it ("5xx" is every status from 500 on). The default is connect,
 	// reset, 502, 503 and 504.
 	On []Reason `yaml:"on,single" enum:"connect,reset,timeout,429,500,502,503,504,5xx"`
+
+	// When is a condition in CEL that makes a request be sent again, beside what on lists,
+	// such as 'response.status == 409 && "x-again" in response.headers'. It sees request,
+	// call and caller, response (status, a number, and headers) and error (code, such as
+	// "timeout", and kind: "connect", "reset", "timeout", "unavailable" or "malformed"); of the
+	// last two one is empty. What a client did wrong makes no request be sent again.
+	When string `yaml:"when"`
+
+	// PerTry bounds each try of a request that may be sent again, from its beginning to
+	// the first byte of an answer, so that a slow endpoint leaves time for another. A try
+	// that is given up so is followed by the next, whether on lists "timeout" or not. The
+	// default is 0: only the time-outs of the upstream bound it.
+	PerTry time.Duration `yaml:"per_try"`
 
 	// Backoff is the longest pause before the second try. It doubles with every
 	// further try; each pause is drawn at random between nothing and that (full
@@ -136,6 +123,10 @@ func (r *Retry) Validate() error {
 		}
 	}
 	wrong(r.Attempts < 1 || r.Attempts > maxAttempts, "attempts", "must be 1 to %d", maxAttempts)
+	if _, err := r.condition(); r.When != "" && err != nil {
+		wrong(true, "when", "%w", err)
+	}
+	wrong(r.PerTry < 0, "per_try", "must not be negative")
 	wrong(r.Backoff < 0, "backoff", "must not be negative")
 	wrong(r.MaxBackoff < r.Backoff, "max_backoff", "must not be less than backoff, %s", r.Backoff)
 	wrong(r.MaxWait < 0, "max_wait", "must not be negative")
@@ -149,30 +140,51 @@ func (r *Retry) Validate() error {
 // settings must be valid. All exchanges that go through one middleware share its
 // budget. Random yields numbers in [0, 1); nil means those of math/rand.
 func (r *Retry) Middleware(random func() float64) airside.Middleware {
-	if random == nil {
-		random = rand.Float64
-	}
-	t := &retrier{Retry: *r, budget: newBudget(r.Budget), random: random}
+	t := newRetrier(r, random)
 	return func(next airside.Handler) airside.Handler {
-		return airside.HandlerFunc(func(x *airside.Exchange) (*http.Response, error) { return t.handle(x, next) })
+		return airside.HandlerFunc(func(x *airside.Exchange) (*http.Response, error) { return t.handle(x, next, time.Time{}) })
 	}
 }
 
 // A retrier is a Retry at work.
 type retrier struct {
 	Retry
+	when   *expr.Program // nil: none
+	peeks  bool          // an answer that breaks off before its first byte is another try's
 	budget *budget
 	random func() float64
+
+	retries, denied atomic.Uint64 // tries beyond the first, and those that the budget did not allow
 }
 
-func (r *retrier) handle(x *airside.Exchange, next airside.Handler) (*http.Response, error) {
+func newRetrier(r *Retry, random func() float64) *retrier {
+	if random == nil {
+		random = rand.Float64
+	}
+	t := &retrier{Retry: *r, budget: newBudget(r.Budget, budgetFloor), random: random}
+	t.peeks = slices.Contains(r.On, OnReset) || r.PerTry > 0
+	if r.When != "" {
+		t.when, _ = r.condition() // Validate has said what is wrong with it
+	}
+	return t
+}
+
+// condition compiles When.
+func (r *Retry) condition() (*expr.Program, error) {
+	return expr.Compile(r.When, expr.Bool, expr.At("the setting when of retry"), expr.WithAnswer())
+}
+
+// handle asks next as often as it needs and may. No try begins after end, if that is not
+// zero.
+func (r *retrier) handle(x *airside.Exchange, next airside.Handler, end time.Time) (*http.Response, error) {
 	r.budget.request()
 	x.KeepBody(int(r.Body))
 	x.Request = x.Request.WithContext(context.WithValue(x.Context(), triedKey{}, &tried{}))
 	first, restore := x.Request, x.Save()
+	may := r.Repeat.Allows(first, nil)
 	for try := 1; ; try++ {
-		resp, err := next.Handle(x)
-		pause, again := r.again(first, try, resp, err)
+		resp, err := r.once(x, next, may)
+		pause, again := r.again(x, first, try, end, resp, err)
 		if !again {
 			return resp, err
 		}
@@ -180,7 +192,9 @@ func (r *retrier) handle(x *airside.Exchange, next airside.Handler) (*http.Respo
 			r.budget.giveBack()
 			return resp, err
 		}
+		r.retries.Add(1)
 		x.Failures = append(x.Failures, Failed(x.Upstream, resp, err))
+		x.Trace.Event("retry", slog.Int("airside.try", try+1), slog.Int64("airside.pause_ms", pause.Milliseconds()))
 		if resp != nil {
 			_ = resp.Body.Close() // nobody wants it
 		}
@@ -188,6 +202,46 @@ func (r *retrier) handle(x *airside.Exchange, next airside.Handler) (*http.Respo
 			return nil, err
 		}
 	}
+}
+
+// once makes one try. If another may follow, it is bounded by PerTry, and an answer that
+// fails before its first byte is a failure of the try.
+func (r *retrier) once(x *airside.Exchange, next airside.Handler, may bool) (*http.Response, error) {
+	if !may || r.PerTry <= 0 {
+		resp, err := next.Handle(x)
+		return r.begun(x.Request, may, resp, err)
+	}
+	late := (&failure{kind: tryTimeout, sent: true, after: r.PerTry}).phrase()
+	parent := x.Context()
+	ctx, cancel := context.WithCancelCause(endingAt(parent, time.Now().Add(r.PerTry)))
+	x.OnDone(func(airside.Outcome) { cancel(errOver) })
+	timer := time.AfterFunc(r.PerTry, func() { cancel(late) })
+	x.Request = x.Request.WithContext(ctx)
+	resp, err := next.Handle(x)
+	resp, err = r.begun(x.Request, may, resp, err)
+	x.Request = x.Request.WithContext(parent)
+	if timer.Stop() {
+		return resp, err
+	}
+	if resp != nil { // it has been cancelled, or will be at this moment
+		_ = resp.Body.Close()
+	}
+	if err := ended(parent); err != nil {
+		return nil, err
+	}
+	return nil, late
+}
+
+// begun awaits the first byte of an answer that may be given up for another.
+func (r *retrier) begun(req *http.Request, may bool, resp *http.Response, err error) (*http.Response, error) {
+	if err != nil || !may || !r.peeks || !peekable(req, resp) {
+		return resp, err
+	}
+	if err := peek(resp); err != nil {
+		_ = resp.Body.Close()
+		return nil, err
+	}
+	return resp, nil
 }
 
 // Failed says of an upstream what made another try needed: an error, or a status.
@@ -200,49 +254,55 @@ func Failed(upstream string, resp *http.Response, err error) error {
 
 // again decides whether what a try of the request gave makes another, and after which
 // pause. If it says so, the budget has been charged.
-func (r *retrier) again(first *http.Request, try int, resp *http.Response, err error) (time.Duration, bool) {
-	if try == r.Attempts || !r.wants(resp, err) || !r.Repeat.Allows(first, err) {
+func (r *retrier) again(x *airside.Exchange, first *http.Request, try int, end time.Time, resp *http.Response, err error) (time.Duration, bool) {
+	if try == r.Attempts || !r.wants(x, resp, err) || !r.Repeat.Allows(first, err) {
 		return 0, false
 	}
 	pause, ok := r.pause(try, resp, err)
-	if !ok || !timeFor(first.Context(), pause) {
+	if !ok || !timeFor(first.Context(), end, pause) {
 		return 0, false
 	}
-	return pause, r.budget.take()
+	if !r.budget.take() {
+		r.denied.Add(1)
+		return 0, false
+	}
+	return pause, true
 }
 
-// wants reports whether the outcome is one of those listed.
-func (r *retrier) wants(resp *http.Response, err error) bool {
+// wants reports whether the outcome is one of those listed, or meets the condition.
+func (r *retrier) wants(x *airside.Exchange, resp *http.Response, err error) bool {
 	if err == nil {
 		s := resp.StatusCode
-		return slices.Contains(r.On, Reason(strconv.Itoa(s))) || s >= 500 && s <= 599 && slices.Contains(r.On, On5xx)
+		if slices.Contains(r.On, Reason(strconv.Itoa(s))) || s >= 500 && s <= 599 && slices.Contains(r.On, On5xx) {
+			return true
+		}
+		return s != http.StatusSwitchingProtocols && r.meets(x, expr.Answer{Status: s, Header: resp.Header})
 	}
-	reason := reasonOf(err)
-	return reason != "" && slices.Contains(r.On, reason)
+	if OutOfTime(err) {
+		return false
+	}
+	if reason := reasonOf(err); reason != "" && slices.Contains(r.On, reason) || asked(err) {
+		return true
+	}
+	switch code := airside.AsError(err).Code; code {
+	case airside.UpstreamFailed, airside.Timeout, airside.Unavailable:
+		return r.meets(x, expr.Answer{Code: string(code), Kind: kindOf(err)})
+	default: // not the agent's
+		return false
+	}
 }
 
-// reasonOf sorts an error. Those that are not a failure of a pool come from
-// upstreams that do not tell as much.
-func reasonOf(err error) Reason {
-	f, ok := errors.AsType[*failure](err)
-	if !ok {
-		switch airside.AsError(err).Code {
-		case airside.UpstreamFailed:
-			return OnReset
-		case airside.Timeout:
-			return OnTimeout
-		}
-		return ""
+// meets reports whether an outcome meets the condition. One that cannot be evaluated is
+// not met.
+func (r *retrier) meets(x *airside.Exchange, a expr.Answer) bool {
+	if r.when == nil {
+		return false
 	}
-	switch f.kind {
-	case noName, refused, unreachable, connectTimeout, certificate, handshake, handshakeTimeout, noHTTP2:
-		return OnConnect
-	case broke:
-		return OnReset
-	case firstByteTimeout:
-		return OnTimeout
+	met, err := r.when.BoolAfter(x, a)
+	if err != nil {
+		x.Failures = append(x.Failures, err)
 	}
-	return ""
+	return met && err == nil
 }
 
 // pause is how long to wait after the given try: what the agent asked for, or the
@@ -277,9 +337,9 @@ func retryAfter(resp *http.Response, err error) time.Duration {
 	return 0
 }
 
-// timeFor reports whether ctx leaves time for the pause.
-func timeFor(ctx context.Context, pause time.Duration) bool {
-	if ctx.Err() != nil {
+// timeFor reports whether ctx, and end if it is not zero, leave time for the pause.
+func timeFor(ctx context.Context, end time.Time, pause time.Duration) bool {
+	if ctx.Err() != nil || !end.IsZero() && time.Until(end) <= pause {
 		return false
 	}
 	deadline, ok := ctx.Deadline()
@@ -296,17 +356,4 @@ func sleep(ctx context.Context, d time.Duration) error {
 	case <-ctx.Done():
 		return ended(ctx)
 	}
-}
-
-// tried is what the tries of one exchange have in common: the endpoints that were
-// asked already. It travels in the context of the request.
-type tried struct{ endpoints []*Endpoint }
-
-type triedKey struct{}
-
-func (t *tried) has(e *Endpoint) bool { return slices.Contains(t.endpoints, e) }
-
-func triedOf(ctx context.Context) *tried {
-	t, _ := ctx.Value(triedKey{}).(*tried) // nil without a retry
-	return t
 }

@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -108,6 +109,7 @@ func TestRetry(t *testing.T) {
 		{"total", only(OnTimeout), "GET", nil, []any{fails(totalTimeout, true)}, ms(0), 0},
 		{"from elsewhere", retry(), "GET", nil, []any{airside.Errorf(airside.UpstreamFailed, ""), 200}, ms(0, 125), 200},
 		{"from elsewhere, late", only(OnTimeout), "GET", nil, []any{airside.Errorf(airside.Timeout, ""), 200}, ms(0, 125), 200},
+		{"as late as the client said", only(OnTimeout), "GET", nil, []any{airside.Errorf(airside.Timeout, "").Because(errAsked)}, ms(0), 0},
 		{"the client's fault", retry(), "GET", nil, []any{airside.Errorf(airside.TooLarge, "")}, ms(0), 0},
 		{"ours", retry(), "GET", nil, []any{errors.New("a bug")}, ms(0), 0},
 		{"asked to wait", retry(), "GET", nil, []any{after("2"), 200}, ms(0, 20000), 200},
@@ -244,7 +246,7 @@ func TestRetryRestores(t *testing.T) {
 // TestBudget proves the bound of retries: ten a second, or the share, over ten seconds.
 func TestBudget(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		b := newBudget(0.2)
+		b := newBudget(0.2, budgetFloor)
 		take := func() (n int) {
 			for b.take() {
 				n++
@@ -388,6 +390,53 @@ func TestRetryTotal(t *testing.T) {
 	e := wantCode(t, err, airside.Timeout)
 	if took := time.Since(begin); took > 2*time.Second || !strings.Contains(e.Message, "250ms") {
 		t.Errorf("got %q after %s", e.Message, took)
+	}
+}
+
+// TestRetryDenied proves that a request is not sent again beyond the budget, however many
+// ask at the same time, and that both are counted.
+func TestRetryDenied(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRetrier(retry(func(r *Retry) { r.Attempts, r.Budget = 2, 0.2 }), half)
+		var tries atomic.Int64
+		next := airside.HandlerFunc(func(*airside.Exchange) (*http.Response, error) {
+			tries.Add(1)
+			return nil, fails(broke, true)
+		})
+		var all sync.WaitGroup
+		for range 1000 {
+			x := exchange(t, "GET", "/", nil)
+			all.Go(func() {
+				if _, err := r.handle(x, next, time.Time{}); err == nil {
+					t.Error("an answer came from nowhere")
+				}
+			})
+		}
+		all.Wait()
+		if got, denied := r.retries.Load(), r.denied.Load(); got > 200 || got < 100 || got+denied != 1000 || tries.Load() != int64(1000+got) {
+			t.Errorf("got %d retries, %d denied, %d tries", got, denied, tries.Load())
+		}
+	})
+}
+
+// TestRetryNoTimeLeft proves that an answer is passed on, instead of a try for which the
+// time-out of the exchange leaves no time, and that the budget is left alone.
+func TestRetryNoTimeLeft(t *testing.T) {
+	var n atomic.Int64
+	p := pool1(t, serve(t, func(w http.ResponseWriter, _ *http.Request) {
+		n.Add(1)
+		w.Header().Set("Retry-After", "4000")
+		w.WriteHeader(http.StatusServiceUnavailable)
+	}), link(), func(s *Settings) {
+		s.Limits.Total = time.Hour
+		s.Retry = retry(func(r *Retry) { r.MaxWait = 2 * time.Hour })
+	})
+	resp, _, err := ask(t, p, exchange(t, "GET", "/", nil))
+	if err != nil || resp.StatusCode != 503 || n.Load() != 1 {
+		t.Errorf("got %v, %v after %d tries", resp, err, n.Load())
+	}
+	if s := p.Snapshot(); s.Retries != 0 || s.RetriesDenied != 0 {
+		t.Errorf("got %d retries, and %d denied", s.Retries, s.RetriesDenied)
 	}
 }
 

@@ -1,6 +1,11 @@
 package pool
 
-import "time"
+import (
+	"cmp"
+	"time"
+
+	"github.com/airside-gateway/airside/internal/pool/balance"
+)
 
 // A Snapshot is how a pool stands at a moment, for operators and metrics. All counts
 // begin when the pool, or the endpoint, was made, and only grow.
@@ -29,7 +34,7 @@ type EndpointSnapshot struct {
 
 	Active   int           // exchanges under way
 	Requests uint64        // tries sent to it
-	Failures uint64        // tries that failed by its fault: no connection, broken, too late, or 5xx
+	Failures uint64        // tries that failed by its fault: no connection, broken, too late, or 5xx but 501 and 505
 	Latency  time.Duration // to the head of an answer, exponentially weighted; 0 if not known
 }
 
@@ -44,12 +49,57 @@ const (
 	StateLeaving   = "leaving"   // discovery does not list it any more; it ends what it has begun
 )
 
-// Snapshot says how p stands.
+// Snapshot says how p stands. An endpoint that is a member more than once, for several
+// paths, is listed once.
 func (p *Pool) Snapshot() Snapshot {
-	s := Snapshot{Balance: "round_robin"}
-	for i := range p.members {
-		m := &p.members[i]
-		s.Endpoints = append(s.Endpoints, EndpointSnapshot{Address: m.scheme + "://" + m.host, Weight: 1, State: StateHealthy, Active: m.Active()})
+	s := Snapshot{Balance: cmp.Or(p.balance.By, balance.RoundRobin), Overflows: p.overflows.Load()}
+	at := map[string]int{}
+	for _, m := range p.fleet.Load().members {
+		if i, ok := at[m.address]; ok {
+			s.Endpoints[i].Weight += m.weight
+			continue
+		}
+		at[m.address] = len(s.Endpoints)
+		e := m.snapshot()
+		e.Zone, e.Weight = m.zone, m.weight
+		e.State, e.Since = StateHealthy, m.stats.Origin()
+		if m.stats.Warming(p.balance.SlowStart) {
+			e.State, e.Why, e.Since = StateWarming, "slow start", m.stats.Warmed()
+		}
+		m.state(&e)
+		s.Endpoints = append(s.Endpoints, e)
+	}
+	s.Panic = p.health != nil && p.health.Panic()
+	p.setting.Lock()
+	defer p.setting.Unlock()
+	for _, l := range p.left {
+		e := l.snapshot()
+		if i, ok := at[l.address]; ok {
+			s.Endpoints[i].Active += e.Active // it has come back, as another
+			continue
+		}
+		if l.stats.Retired() {
+			continue
+		}
+		e.State, e.Why = StateLeaving, "not listed any more"
+		at[l.address] = len(s.Endpoints)
+		s.Endpoints = append(s.Endpoints, e)
+	}
+	if p.queue != nil {
+		s.Queued = int(p.queue.waiting.Load())
+	}
+	if p.retry != nil {
+		s.Retries, s.RetriesDenied = p.retry.retries.Load(), p.retry.denied.Load()
+	}
+	if p.hedge != nil {
+		s.Hedges, s.HedgesWon = p.hedge.sent.Load(), p.hedge.won.Load()
 	}
 	return s
+}
+
+func (e *Endpoint) snapshot() EndpointSnapshot {
+	return EndpointSnapshot{
+		Address: e.address, Active: e.Active(),
+		Requests: e.stats.Requests(), Failures: e.stats.Failures(), Latency: e.stats.Latency(),
+	}
 }

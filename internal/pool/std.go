@@ -191,16 +191,17 @@ func (s *std) admit(c net.Conn) (net.Conn, error) {
 	}
 }
 
-// close closes idle connections, and waits for trips whose exchange is over but
-// which still wait for a client's body.
-func (s *std) close() {
+// shut closes idle connections.
+func (s *std) shut() {
 	s.once.Do(func() { close(s.done) })
 	s.main.CloseIdleConnections()
 	s.upgrades.CloseIdleConnections()
 	s.trailed.CloseIdleConnections()
 	s.withdraw()
-	s.trips.wait(closeWait)
 }
+
+// wait waits for trips whose exchange is over but which still wait for a client's body.
+func (s *std) wait() { s.trips.wait(closeWait) }
 
 // RoundTrip implements engine.
 func (s *std) RoundTrip(ctx context.Context, r *http.Request, c call) (*http.Response, error) {
@@ -289,6 +290,13 @@ func (c *crowd) leave() {
 		close(c.empty)
 		c.empty = nil
 	}
+}
+
+// none reports whether nobody is left.
+func (c *crowd) none() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.n == 0
 }
 
 // wait waits until nobody is left, at most as long as limit says.

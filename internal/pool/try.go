@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"log/slog"
 	"maps"
 	"net/http"
 	"slices"
@@ -13,6 +14,7 @@ import (
 
 	"github.com/airside-gateway/airside"
 	"github.com/airside-gateway/airside/internal/pool/h1"
+	"github.com/airside-gateway/airside/internal/pool/health"
 	"github.com/airside-gateway/airside/proto/web"
 )
 
@@ -37,6 +39,15 @@ type try struct {
 	method   string
 	interim  int  // 1xx answers so far
 	trailed  bool // the request announces trailers
+
+	// What its end says about the endpoint; see settle.
+	wellness *health.Host // or nil
+	ticket   health.Ticket
+	settled  bool
+
+	// What is recorded of it, and lines of the head that say so.
+	span  airside.Span
+	lines []byte
 
 	misfit atomic.Bool // the request body was not as long as announced
 	over   atomic.Bool
@@ -70,10 +81,14 @@ func (t *try) run(m *member, end time.Time) (*http.Response, error) {
 	}
 	if wants != "" {
 		if err := m.canUpgrade(); err != nil {
+			t.settle(health.Result{})
+			t.span.End(err)
 			t.endpoint.release()
+			t.pool.queue.freed()
 			return nil, err
 		}
 	}
+	t.endpoint.stats.Sent()
 	if c := m.fast.client(wants != ""); c != nil {
 		resp, err := t.runFast(m, c, wants, end)
 		if !errors.Is(err, errSpeaksH2) {
@@ -98,6 +113,7 @@ func (t *try) runStd(m *member, wants string, end time.Time) (resp *http.Respons
 	if err != nil {
 		return nil, err
 	}
+	t.span.Inject(r.Header)
 	if r.ContentLength != 0 {
 		if Repeatable(r) {
 			t.x.KeepBody(keptBody)
@@ -112,7 +128,9 @@ func (t *try) runStd(m *member, wants string, end time.Time) (resp *http.Respons
 		return t.upload(r.ContentLength, r.Trailer), true
 	}})
 	if err != nil {
-		return nil, t.fault(err)
+		err = t.fault(err)
+		t.lost(err)
+		return nil, err
 	}
 	if err := t.answer(resp, wants); err != nil {
 		t.end() // before the body is closed: its connection must not be used again
@@ -122,11 +140,28 @@ func (t *try) runStd(m *member, wants string, end time.Time) (resp *http.Respons
 	return resp, nil
 }
 
+// opened awaits the first byte of an answer that is an event stream, where that is
+// bounded.
+func (t *try) opened(resp *http.Response, err error) (*http.Response, error) {
+	if err != nil || t.pool.limits.FirstEvent <= 0 || resp.Body == http.NoBody ||
+		resp.StatusCode == http.StatusSwitchingProtocols || !web.EventStream(resp.Header) {
+		return resp, err
+	}
+	if err := peek(resp); err != nil {
+		_ = resp.Body.Close()
+		return nil, err
+	}
+	t.watch.begun()
+	return resp, nil
+}
+
 // end gives back what the try holds.
 func (t *try) end() {
 	if !t.over.CompareAndSwap(false, true) {
 		return
 	}
+	t.span.End(nil)
+	t.settle(health.Result{})
 	t.watch.stop()
 	if t.cancel != nil {
 		t.watch.drop() // nobody uses it again
@@ -136,6 +171,7 @@ func (t *try) end() {
 		t.held = true
 	}
 	t.endpoint.release()
+	t.pool.queue.freed()
 }
 
 // cause is why the try was ended before its time; nil if it was not.
@@ -150,6 +186,9 @@ func (t *try) cause() error {
 func (t *try) inform(status int, h http.Header) error {
 	if t.interim++; t.interim > maxInterim {
 		return &failure{kind: malformed, sent: true, err: errInterim}
+	}
+	if t.span.Exists() {
+		t.span.Event("informed", slog.Int("http.response.status_code", status))
 	}
 	if t.interim > maxInformed || t.x.Inform == nil {
 		return nil
@@ -173,15 +212,17 @@ var (
 // answer makes resp ready to be passed on.
 func (t *try) answer(resp *http.Response, wants string) error {
 	if bad := invalidField(resp.Header); bad != nil {
-		return bad.phrase()
+		return t.blame(bad)
 	}
+	now := t.heard(resp.StatusCode)
 	resp.Request, resp.Close, resp.TransferEncoding = t.x.Request, false, nil
 	if resp.StatusCode == http.StatusSwitchingProtocols {
 		return t.switched(resp, wants)
 	}
 	if resp.StatusCode < 200 || resp.StatusCode > 999 {
-		return (&failure{kind: malformed, sent: true, err: errStatus}).phrase()
+		return t.blame(&failure{kind: malformed, sent: true, err: errStatus})
 	}
+	t.headed(resp)
 	strip(resp.Header)
 	if resp.StatusCode == http.StatusNoContent {
 		delete(resp.Header, "Content-Length") // RFC 9110 section 8.6
@@ -189,10 +230,11 @@ func (t *try) answer(resp *http.Response, wants string) error {
 	if t.bodiless(resp) {
 		_ = resp.Body.Close() // there is nothing in it
 		resp.Body = http.NoBody
+		t.whole()
 		t.end()
 		return nil
 	}
-	t.watch.answered(web.EventStream(resp.Header))
+	t.watch.answered(now, web.EventStream(resp.Header))
 	resp.Body = &reply{try: t, body: resp.Body, resp: resp}
 	return nil
 }
@@ -240,6 +282,12 @@ func hasControl(s string) bool {
 // fault phrases why the try failed before its answer began. A fault of the client
 // comes first, whatever else happened: it is what made it happen.
 func (t *try) fault(err error) error {
+	fault := t.phrase(err)
+	t.span.Fail(fault)
+	return fault
+}
+
+func (t *try) phrase(err error) error {
 	if e := t.x.BodyErr(); e != nil {
 		return clientFault(t.parent, e)
 	}
@@ -247,23 +295,27 @@ func (t *try) fault(err error) error {
 		return airside.Errorf(airside.Invalid, "the request body is not as long as its Content-Length says").Because(err)
 	}
 	if e := ended(t.parent); e != nil {
+		t.overdue(e)
 		return e
 	}
 	if f, ok := errors.AsType[*failure](err); ok {
-		return f.phrase()
+		return t.blame(f)
 	}
 	return airside.Errorf(airside.Internal, "").Because(err) // the request is not one that can be sent
 }
 
 // broken phrases why the answer did not go on.
 func (t *try) broken(err error) error {
-	if f, ok := errors.AsType[*failure](t.cause()); ok {
-		return t.fault(f)
+	f, ok := errors.AsType[*failure](t.cause())
+	if !ok {
+		if !errors.Is(err, io.ErrUnexpectedEOF) {
+			err = &cutShort{err}
+		}
+		f = &failure{kind: cut, sent: true, err: err}
 	}
-	if !errors.Is(err, io.ErrUnexpectedEOF) {
-		err = &cutShort{err}
-	}
-	return t.fault(&failure{kind: cut, sent: true, err: err})
+	fault := t.fault(f)
+	t.broke(fault)
+	return fault
 }
 
 // A cutShort error makes any end that is none an io.ErrUnexpectedEOF.

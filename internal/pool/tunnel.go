@@ -16,14 +16,15 @@ func (t *try) switched(resp *http.Response, wants string) error {
 	conn, ok := resp.Body.(io.ReadWriteCloser)
 	got := resp.Header.Get("Upgrade")
 	if !ok || got == "" || !offered(wants, got) {
-		return (&failure{kind: unasked, sent: true}).phrase()
+		return t.blame(&failure{kind: unasked, sent: true})
 	}
+	t.headed(resp)
 	strip(resp.Header)
 	delete(resp.Header, "Content-Length")
 	resp.Header.Set("Connection", "Upgrade")
 	resp.Header.Set("Upgrade", got)
 	b := &tunnel{try: t, conn: conn}
-	t.watch.answered(true)
+	t.watch.upgraded()
 	if t.ctx != nil {
 		b.stop = context.AfterFunc(t.ctx, b.shut)
 	}

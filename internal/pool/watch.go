@@ -16,6 +16,10 @@ type Limits struct {
 	// The time in which the client is awaited, which sends its body, does not count.
 	FirstByte time.Duration
 
+	// FirstEvent bounds how long the first byte of an answer that is an event stream is
+	// awaited, counted from the head. Nothing of the answer is passed on before.
+	FirstEvent time.Duration
+
 	// StreamIdle bounds every silence within an answer. The time in which the
 	// client is awaited, which reads it, does not count.
 	StreamIdle time.Duration
@@ -44,6 +48,7 @@ type watch struct {
 	rings   time.Duration // when the timer rings, after origin; 0: it does not
 	headed  bool
 	endless bool // Total is in force no more
+	opening bool // the first byte of an event stream is awaited
 	stopped bool
 }
 
@@ -55,7 +60,7 @@ func (w *watch) start(limits Limits, end time.Time, cancel func(error)) {
 		w.origin = time.Now()
 	}
 	w.limits, w.begin, w.end, w.cancel = limits, time.Since(w.origin), 0, cancel
-	w.headed, w.endless, w.stopped = false, false, false
+	w.headed, w.endless, w.opening, w.stopped = false, false, false, false
 	if !end.IsZero() {
 		w.end = max(end.Sub(w.origin)-w.begin, 1)
 	}
@@ -107,12 +112,48 @@ func (w *watch) Heard() { w.heard() }
 // the next is awaited.
 func (w *watch) touch() { w.body.Store(w.now()) }
 
-// answered notes the head of the answer. Endless means that Total does not bound
-// the rest of it.
-func (w *watch) answered(endless bool) {
+// awaited is the time since begin, and for how long the agent has been awaited without
+// a break; it says no if it is the client that is awaited.
+func (w *watch) awaited() (now, agent time.Duration, ok bool) {
+	now = w.since()
+	since := w.head.Load()
+	if since == 0 {
+		return now, 0, false
+	}
+	return now, max(now-time.Duration(since), 1), true
+}
+
+// after is a time since begin as one since origin.
+func (w *watch) after(origin time.Time, since time.Duration) time.Duration {
+	return w.origin.Sub(origin) + w.begin + since
+}
+
+// upgraded notes that the answer has changed the protocol. Total does not bound the rest.
+func (w *watch) upgraded() { w.answeredAt(w.since(), true, false) }
+
+// answered notes the head of the answer, when the time since begin is now. Total does not
+// bound the rest of an event stream, whose first byte is awaited from now on.
+func (w *watch) answered(now time.Duration, stream bool) {
+	w.answeredAt(now, stream, stream && w.limits.FirstEvent > 0)
+}
+
+func (w *watch) answeredAt(now time.Duration, endless, opening bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.headed, w.endless = true, endless
+	w.headed, w.endless, w.opening = true, endless, opening
+	if w.stopped {
+		return
+	}
+	if due, _, _ := w.due(now); due > 0 {
+		w.ringAt(due)
+	}
+}
+
+// begun notes the first byte of an event stream.
+func (w *watch) begun() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.opening = false
 	if w.stopped {
 		return
 	}
@@ -154,7 +195,7 @@ func (w *watch) ring() {
 		w.ringAt(due)
 	default:
 		w.stopped = true
-		w.cancel(&failure{kind: k, sent: true, after: limit})
+		w.cancel(&failure{kind: k, sent: true, after: limit, mute: w.muteLocked(now)})
 	}
 }
 
@@ -167,6 +208,9 @@ func (w *watch) due(now time.Duration) (due time.Duration, k kind, limit time.Du
 	if w.headed {
 		k, limit = idleTimeout, w.limits.StreamIdle
 		since = w.body.Load()
+		if w.opening {
+			k, limit = eventTimeout, w.limits.FirstEvent
+		}
 	}
 	if limit > 0 {
 		due = now + limit // nobody is awaited: look again

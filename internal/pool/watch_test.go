@@ -35,16 +35,16 @@ func TestWatch(t *testing.T) {
 		{"total first", Limits{Total: s, FirstByte: 2 * s}, func(*watch) {}, s, totalTimeout},
 		{"total alone", Limits{Total: s}, func(*watch) {}, s, totalTimeout},
 		{"total while the client is awaited", Limits{Total: 3 * s, FirstByte: s}, func(w *watch) { w.sending() }, 3 * s, totalTimeout},
-		{"answered", Limits{FirstByte: 2 * s}, func(w *watch) { w.answered(false) }, never, 0},
-		{"total within the answer", Limits{Total: 3 * s, FirstByte: s}, func(w *watch) { w.answered(false) }, 3 * s, totalTimeout},
-		{"endless", Limits{Total: 3 * s, FirstByte: s}, func(w *watch) { w.answered(true) }, never, 0},
-		{"silence", Limits{StreamIdle: 2 * s}, func(w *watch) { w.answered(false); pass(s); w.listening() }, 3 * s, idleTimeout},
+		{"answered", Limits{FirstByte: 2 * s}, func(w *watch) { w.answered(w.since(), false) }, never, 0},
+		{"total within the answer", Limits{Total: 3 * s, FirstByte: s}, func(w *watch) { w.answered(w.since(), false) }, 3 * s, totalTimeout},
+		{"endless", Limits{Total: 3 * s, FirstByte: s}, func(w *watch) { w.answered(w.since(), true) }, never, 0},
+		{"silence", Limits{StreamIdle: 2 * s}, func(w *watch) { w.answered(w.since(), false); pass(s); w.listening() }, 3 * s, idleTimeout},
 		{"silence, shorter than what was awaited before", Limits{FirstByte: 60 * s, StreamIdle: 2 * s}, func(w *watch) {
-			w.answered(false)
+			w.answered(w.since(), false)
 			w.listening()
 		}, 2 * s, idleTimeout},
 		{"chunks", Limits{StreamIdle: 2 * s}, func(w *watch) {
-			w.answered(false)
+			w.answered(w.since(), false)
 			for range 5 {
 				w.listening()
 				pass(1900 * time.Millisecond)
@@ -53,22 +53,23 @@ func TestWatch(t *testing.T) {
 			w.listening()
 		}, 11500 * time.Millisecond, idleTimeout},
 		{"client reads slowly", Limits{StreamIdle: 2 * s}, func(w *watch) {
-			w.answered(false)
+			w.answered(w.since(), false)
 			w.listening()
 			w.heard()
 			pass(time.Hour)
 			w.listening()
 		}, time.Hour + 2*s, idleTimeout},
 		{"upload goes on after the head", Limits{StreamIdle: 2 * s}, func(w *watch) {
-			w.answered(false)
+			w.answered(w.since(), false)
 			w.listening()
 			pass(s)
 			w.sending()
 			w.sent()
 		}, 2 * s, idleTimeout},
-		{"upgraded", Limits{StreamIdle: 2 * s, Total: s}, func(w *watch) { w.answered(true); w.touch(); pass(s); w.touch() }, 3 * s, idleTimeout},
+		{"upgraded, where streams of events must begin", Limits{StreamIdle: 3 * s, FirstEvent: s}, func(w *watch) { w.upgraded(); w.touch(); pass(2 * s); w.touch() }, 5 * s, idleTimeout},
+		{"upgraded", Limits{StreamIdle: 2 * s, Total: s}, func(w *watch) { w.upgraded(); w.touch(); pass(s); w.touch() }, 3 * s, idleTimeout},
 		{"stopped", Limits{FirstByte: s, Total: 2 * s}, func(w *watch) { w.stop() }, never, 0},
-		{"stopped before the head", Limits{StreamIdle: s}, func(w *watch) { w.stop(); w.answered(false); w.listening() }, never, 0},
+		{"stopped before the head", Limits{StreamIdle: s}, func(w *watch) { w.stop(); w.answered(w.since(), false); w.listening() }, never, 0},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

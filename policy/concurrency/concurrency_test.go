@@ -358,7 +358,7 @@ func TestValidate(t *testing.T) {
 		c    Config
 		want string
 	}{
-		{"no max", Config{Wait: 1}, "max: must be from 1 to 1000000"},
+		{"no max", Config{Wait: 1}, "max: is needed, from 1 to 1000000, unless adaptive is written"},
 		{"negative queue", Config{Max: 1, Queue: -1, Wait: 1}, "queue: must be from 0 to 1000000"},
 		{"no wait", Config{Max: 1}, "wait: must be more than 0 and at most 1h"},
 		{"long wait", Config{Max: 1, Wait: 2 * time.Hour}, "wait: must be more than 0 and at most 1h"},

@@ -7,16 +7,24 @@
 //
 //	policies:
 //	  again: { retry: { attempts: 3, on: [connect, 503], backoff: 100ms } }
+//	  busy: { retry: { when: 'response.status == 409 && "x-again" in response.headers', per_try: 5s } }
 //
 //	routes:
 //	  - { path: /agent1/*, use: [{ timeout: 20s }, again], to: http://127.0.0.1:9001 }
 //	  - { path: /agent2/*, use: [{ retry: {} }], to: http://127.0.0.1:9002 }
+//	  - { path: /agent3/*, use: [{ timeout: 20s }, busy], to: http://127.0.0.1:9003 }
+//
+// Beside what on lists, a condition in CEL may say what is worth another try: when. It
+// sees request, call and caller, response (status, headers) and error (code, kind). With
+// per_try a try that is slow leaves time for another.
 //
 // A request is sent again only if nothing of an answer has been passed on, and only
 // if that is safe: its method is GET, HEAD, OPTIONS, PUT, DELETE or TRACE, or it
 // carries an Idempotency-Key, or it is certain that no byte of it reached the agent.
 // With repeat: any it is sent again whatever its method: what a POST asks for may then
 // be done twice.
+// What has begun is never sent again: where on lists reset, the first byte of an answer
+// is awaited before its head is passed on, unless it is a stream of events.
 // Its body must be among what was kept of it. What is further in on the route (the
 // policies after this one, and the upstream) sees each try; what is further out sees
 // the last one only. So put authentication, ratelimit, concurrency and a timeout for

@@ -20,8 +20,8 @@ type Endpoint struct {
 	// default is 1.
 	Weight int `yaml:"weight"`
 
-	// Zone is where it stands.
-	Zone airside.Later `yaml:"zone"`
+	// Zone is where it stands, for the setting balance.zone. The default is none.
+	Zone string `yaml:"zone"`
 }
 
 // Defaults sets every field to its default.
@@ -37,6 +37,7 @@ func (e *Endpoint) UnmarshalText(text []byte) error {
 type address struct {
 	url    *url.URL
 	weight int
+	zone   string
 }
 
 // Validate says what is wrong with the fields, each as an [airside.FieldError].
@@ -44,6 +45,9 @@ func (c *Config) Validate() error {
 	addresses, err := c.addresses()
 	_, herr := c.host()
 	errs := []error{err, herr}
+	if c.Discover != nil && c.URL != "" {
+		errs = append(errs, c.checkTemplate())
+	}
 	https := 0
 	for _, a := range addresses {
 		if a.url.Scheme == "https" {
@@ -56,6 +60,7 @@ func (c *Config) Validate() error {
 		errs = append(errs, airside.FieldErrorf("protocol", "h2 needs https URLs (without TLS it is h2c)"))
 	case c.Protocol == pool.H2C && https > 0:
 		errs = append(errs, airside.FieldErrorf("protocol", "h2c needs http URLs (with TLS it is h2)"))
+	case c.Discover != nil && c.URL == "": // each endpoint of the file has its own scheme
 	case c.TLS != nil && https == 0:
 		errs = append(errs, airside.FieldErrorf("tls", "no URL is https"))
 	}
@@ -63,6 +68,9 @@ func (c *Config) Validate() error {
 		if s < 400 || s > 599 {
 			errs = append(errs, airside.FieldErrorf(fmt.Sprintf("fallback_on[%d]", i), "must be a status from 400 to 599"))
 		}
+	}
+	if c.Connections.Queue != nil && c.Connections.Max == 0 {
+		errs = append(errs, airside.FieldErrorf("connections.queue", "needs connections.max: without it nobody waits"))
 	}
 	if c.Connections.Max < 0 {
 		errs = append(errs, airside.FieldErrorf("connections.max", "must not be negative"))
@@ -76,6 +84,10 @@ func (c *Config) Validate() error {
 // addresses checks the URLs.
 func (c *Config) addresses() ([]address, error) {
 	switch {
+	case c.Discover != nil && len(c.Endpoints) > 0:
+		return nil, airside.FieldErrorf("endpoints", "write either discover or endpoints")
+	case c.Discover != nil && c.URL == "":
+		return nil, c.checkTemplate()
 	case c.URL != "" && len(c.Endpoints) > 0:
 		return nil, airside.FieldErrorf("endpoints", "write either url or endpoints")
 	case c.URL == "" && len(c.Endpoints) == 0:
@@ -106,7 +118,7 @@ func (c *Config) addresses() ([]address, error) {
 			errs = append(errs, airside.FieldErrorf(field+".weight", "must be 1 to %d", pool.MaxWeight))
 		}
 		seen[u.String()] = i
-		out = append(out, address{url: u, weight: e.Weight})
+		out = append(out, address{url: u, weight: e.Weight, zone: e.Zone})
 	}
 	return out, errors.Join(errs...)
 }

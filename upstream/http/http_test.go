@@ -187,26 +187,6 @@ func TestTLSValidate(t *testing.T) {
 	}
 }
 
-// TestBalance proves which ways to choose are known, and which are only known to come.
-func TestBalance(t *testing.T) {
-	for _, tt := range []struct{ name, want string }{
-		{"round_robin", ""},
-		{"least_request", "least_request is not yet supported by this version; round_robin is"},
-		{"peak_ewma", "peak_ewma is not yet supported by this version; round_robin is"},
-		{"random", "random is not yet supported by this version; round_robin is"},
-		{"hash", "hash is not yet supported by this version; round_robin is"},
-		{"best", `expected round_robin, found "best"`},
-	} {
-		got := ""
-		if err := (&Balance{}).UnmarshalText([]byte(tt.name)); err != nil {
-			got = err.Error()
-		}
-		if got != tt.want {
-			t.Errorf("%s: got %q, want %q", tt.name, got, tt.want)
-		}
-	}
-}
-
 // TestEndpointText proves that a URL stands for an endpoint with defaults.
 func TestEndpointText(t *testing.T) {
 	var e Endpoint

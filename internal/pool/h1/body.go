@@ -406,10 +406,11 @@ func (b *body) drain() bool {
 		_ = k.sock.Drive(func() bool { return k.stepDrain() }) // if it fails, the connection is closed
 	}
 	k.to = nil
-	if k.over {
-		b.finish(k.cause)
+	over := k.over
+	if over {
+		b.finish(k.cause) // from now on somebody else may have k
 	}
-	return k.over
+	return over
 }
 
 // stepDrain takes what is there and waits for nothing.

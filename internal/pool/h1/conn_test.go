@@ -429,3 +429,44 @@ func TestInvalid(t *testing.T) {
 		})
 	}
 }
+
+// TestCloseHandsOver proves, with the race detector, that a connection whose answer was
+// closed before it was read is not touched any more when another exchange may have it.
+func TestCloseHandsOver(t *testing.T) {
+	eachWay(t, func(t *testing.T, wrap func(net.Conn) net.Conn) {
+		c := open(t, agent(t, requests(func(c *net.TCPConn, _ *http.Request, _ string) bool {
+			_, _ = io.WriteString(c, "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nshort")
+			return true
+		})), wrap, func(s *Settings) { s.MaxIdle = 1 })
+		over := make(chan struct{})
+		var all sync.WaitGroup
+		all.Go(func() {
+			defer close(over)
+			for range 20 {
+				a := &Answer{}
+				if err := c.Do(t.Context(), &Trip{}, request("GET"), a); err != nil {
+					t.Error(err)
+					return
+				}
+				_ = a.Body.Close()
+				<-time.After(time.Millisecond) // in which the other takes the connection
+			}
+		})
+		defer all.Wait()
+		for {
+			select {
+			case <-over:
+				return
+			default:
+			}
+			a := &Answer{}
+			if err := c.Do(t.Context(), &Trip{}, request("GET"), a); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := a.Body.(io.WriterTo).WriteTo(io.Discard); err != nil {
+				t.Error(err)
+			}
+			_ = a.Body.Close()
+		}
+	})
+}

@@ -17,7 +17,10 @@ import (
 	"errors"
 	"net"
 	"sync"
+	"sync/atomic"
 	"time"
+
+	"github.com/airside-gateway/airside/internal/http1"
 )
 
 // Settings are what a [Client] is made of.
@@ -43,6 +46,7 @@ type Settings struct {
 type Client struct {
 	settings Settings
 	idle     idle
+	pipe     atomic.Pointer[http1.Pipe] // kept for the next large body; or nil
 }
 
 // New returns a client. Nothing is dialed before it is needed.
@@ -54,7 +58,12 @@ func New(s Settings) *Client {
 
 // Close closes the connections that are not in use. Those in use are closed when they
 // come out of use. No new ones are made.
-func (c *Client) Close() { c.idle.shut() }
+func (c *Client) Close() {
+	c.idle.shut()
+	if p := c.pipe.Swap(nil); p != nil {
+		p.Close()
+	}
+}
 
 // A Kind says at which point an exchange failed.
 type Kind uint8
@@ -165,14 +174,16 @@ func (t *Trip) detach() bool {
 	return t.cause == nil
 }
 
-// dialing derives the context for making a connection, which Cancel ends.
+// dialing derives the context for making a connection, which Cancel ends, and nothing
+// else: a deadline of ctx would pass at a socket before it has passed for the exchange,
+// and would look as if the agent could not be reached.
 func (t *Trip) dialing(ctx context.Context) (context.Context, error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.cause != nil {
 		return nil, t.cause
 	}
-	ctx, t.dial = context.WithCancelCause(ctx)
+	ctx, t.dial = context.WithCancelCause(context.WithoutCancel(ctx))
 	return ctx, nil
 }
 

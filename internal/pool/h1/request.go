@@ -26,6 +26,10 @@ type Request struct {
 	Header http.Header
 	Drop   func(name string) bool
 
+	// Lines are further lines of the head, as they are sent, each with its end. What they
+	// name must be dropped.
+	Lines []byte
+
 	Upgrade  string // the protocols asked for instead of HTTP; empty none
 	Trailers bool   // TE: trailers
 
@@ -204,6 +208,7 @@ func appendHead(b []byte, r *Request) ([]byte, error) {
 	if b, err = appendFields(b, r.Header, r.Drop); err != nil {
 		return nil, err
 	}
+	b = append(b, r.Lines...)
 	if r.Trailers {
 		b = append(b, "Te: trailers\r\n"...)
 	}

@@ -33,12 +33,12 @@ func (b *body) splices(w io.Writer) {
 // pieces it holds no pipe.
 func (k *conn) stepSplice() bool {
 	b := k.body
-	p := http1.OpenPipe()
+	p := k.client.openPipe()
 	if p == nil {
 		k.splicer = nil
 		return k.stepBody()
 	}
-	defer p.Release()
+	defer k.client.closePipe(p)
 	for b.left > 0 {
 		n, again, err := k.sock.SpliceIn(p, int(min(b.left, spliced)))
 		if again {
@@ -60,4 +60,19 @@ func (k *conn) stepSplice() bool {
 	}
 	k.stop(nil)
 	return true
+}
+
+// openPipe returns an empty pipe: the one that is kept, or a new one.
+func (c *Client) openPipe() *http1.Pipe {
+	if p := c.pipe.Swap(nil); p != nil {
+		return p
+	}
+	return http1.OpenPipe()
+}
+
+// closePipe keeps p if it is empty and none is kept, and closes it otherwise.
+func (c *Client) closePipe(p *http1.Pipe) {
+	if p.Len() > 0 || !c.pipe.CompareAndSwap(nil, p) {
+		p.Close()
+	}
 }
