@@ -107,6 +107,9 @@ func (ps parameters) tests(x *ast.Ident) bool {
 // edge, where the life of a server and of its connections begins.
 var background = []string{
 	"cmd/...", "examples/...", "internal/tool/...", "bench/...", "internal/edge/...", "airsidetest/...",
+	"internal/telemetry/trace", // what is sent of an exchange outlives it
+	"internal/pool/health",     // checks outlive it, too
+	"internal/discover",        // a source outlives the configuration that began it; Close ends it
 }
 
 // checkContexts refuses contexts that nobody can end. A log line needs none, so
@@ -133,8 +136,8 @@ func checkContexts(t *tree) []string {
 }
 
 // writers lists who may write to a client: the edge, the admin API, which is a
-// server of its own, and programs that play agents.
-var writers = []string{"internal/edge/...", "internal/admin/...", "airsidetest/...", "cmd/...", "examples/...", "bench/..."}
+// server of its own, the metrics, which it serves, and programs that play agents.
+var writers = []string{"internal/edge/...", "internal/admin/...", "internal/telemetry/metrics", "airsidetest/...", "cmd/...", "examples/...", "bench/..."}
 
 // checkWriters refuses a ResponseWriter anywhere else: everybody else returns
 // the response or an error.

@@ -27,10 +27,10 @@ airside
 # The parts inside. None of them knows the configuration file but config.
 proto/*, llm, internal/watch
 < internal/canon, internal/expr, internal/jq
-< internal/store, internal/event, internal/flow, internal/route, internal/pool, internal/config, internal/telemetry;
+< internal/store, internal/event, internal/flow, internal/route, internal/pool, internal/discover, internal/config, internal/telemetry;
 
 # What users name in the file: never each other, never the edge, never the app.
-internal/store, internal/event, internal/flow, internal/route, internal/pool, internal/config, internal/telemetry
+internal/store, internal/event, internal/flow, internal/route, internal/pool, internal/discover, internal/config, internal/telemetry
 < policy/*, upstream/*;
 
 # The engines of HTTP/1.1 share one reader and writer of the wire.
@@ -45,8 +45,16 @@ proto/*, internal/canon, internal/telemetry, internal/watch, internal/http1, int
 internal/config
 < internal/kube;
 
+airside
+< internal/overload;
+
+# What is counted of exchanges and upstreams.
+internal/edge, internal/pool
+< internal/telemetry/metrics
+< internal/app;
+
 # The only package that knows all parts.
-policy/*, upstream/*, internal/edge, internal/watch
+policy/*, upstream/*, internal/edge, internal/watch, internal/overload
 < internal/app
 < internal/admin;
 

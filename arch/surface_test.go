@@ -13,11 +13,15 @@ var homes = []struct {
 }{
 	{"cel.dev/cel-go", []string{"internal/expr"}},
 	{"github.com/itchyny/gojq", []string{"internal/jq"}},
+	{"github.com/prometheus/client_model", []string{"internal/telemetry/metrics"}},
 	{"github.com/spf13/cobra", []string{"cmd"}},
-	{"go.yaml.in/yaml/v4", []string{"internal/config", "docs"}},
+	{"go.yaml.in/yaml/v4", []string{"internal/config", "internal/discover", "docs", "examples/observability"}},
 	{"github.com/fsnotify/fsnotify", []string{"internal/watch"}},
 	{"github.com/quic-go/quic-go", []string{"internal/edge/h3", "airsidetest"}}, // and its client, for tests
+	{"golang.org/x/net/dns/dnsmessage", []string{"internal/discover"}},
 	{"golang.org/x/net/http2/hpack", []string{"internal/edge/...", "test/...", "bench/..."}},
+	{"google.golang.org/protobuf", []string{"internal/telemetry/..."}},
+	{"golang.org/x/term", []string{"cmd"}},
 	{"golang.org/x/sys", []string{"bench/...", "internal/edge"}},
 }
 
@@ -28,6 +32,7 @@ var tests = []string{
 	"github.com/santhosh-tekuri/jsonschema/v6",
 	"github.com/coder/websocket",
 	"github.com/quic-go/qpack",
+	"go.opentelemetry.io/proto/otlp", // what a collector reads
 	"go.uber.org/goleak",
 	"golang.org/x/net",
 	"pgregory.net/rapid",

@@ -15,6 +15,7 @@ import (
 
 func (p *program) checkCommand() *cobra.Command {
 	var asJSON bool
+	var flag string
 	cmd := &cobra.Command{
 		Use:     "check [FILE]",
 		Short:   "Check a configuration and say everything that is wrong with it",
@@ -22,13 +23,18 @@ func (p *program) checkCommand() *cobra.Command {
 		Example: "  airside check airside.yaml",
 		Args:    usage(cobra.MaximumNArgs(1)),
 		RunE: func(_ *cobra.Command, args []string) error {
-			c, err := app.Load(fileArg(args))
+			file, err := fileArg(args, flag)
+			if err != nil {
+				return err
+			}
+			c, err := app.Load(file)
 			if err == nil {
 				err = app.Check(slog.New(slog.DiscardHandler), c)
 			}
-			return p.report(c, fileArg(args), err, asJSON)
+			return p.report(c, file, err, asJSON)
 		},
 	}
+	cmd.Flags().StringVarP(&flag, "config", "c", "", "the configuration file (default "+defaultFile+")")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print the result as JSON")
 	return cmd
 }

@@ -35,18 +35,20 @@ func Main() int {
 	p := &program{
 		Args: os.Args[1:], Out: os.Stdout, Err: os.Stderr, Stop: stop,
 		Terminal: isTerminal(os.Stderr), Colour: isTerminal(os.Stderr) && os.Getenv("NO_COLOR") == "",
+		ColourOut: isTerminal(os.Stdout) && os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb",
 	}
 	return p.main(ctx)
 }
 
 // A program is the command line as a type, so that tests run the real thing.
 type program struct {
-	Args     []string
-	Out      io.Writer // what was asked for
-	Err      io.Writer // messages and the log
-	Terminal bool      // Err is a terminal
-	Colour   bool      // Err is a terminal, and colour is welcome
-	Stop     func()    // gives signals back to the system: a second one ends the program at once
+	Args      []string
+	Out       io.Writer // what was asked for
+	Err       io.Writer // messages and the log
+	Terminal  bool      // Err is a terminal
+	Colour    bool      // Err is a terminal, and colour is welcome
+	ColourOut bool      // Out is a terminal, and colour is welcome
+	Stop      func()    // gives signals back to the system: a second one ends the program at once
 }
 
 // Exit codes.

@@ -35,7 +35,7 @@ Alone it runs ./airside.yaml.`,
 	}
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
 	root.AddCommand(p.runCommand(), p.checkCommand(), p.explainCommand(), p.schemaCommand(), p.initCommand(),
-		p.demoCommand(), p.versionCommand())
+		p.demoCommand(), p.statusCommand(), p.topCommand(), p.versionCommand())
 	return root
 }
 
@@ -49,10 +49,16 @@ func usage(v cobra.PositionalArgs) cobra.PositionalArgs {
 	}
 }
 
-// fileArg returns the configuration that the arguments name, or the default.
-func fileArg(args []string) string {
-	if len(args) > 0 {
-		return args[0]
+// fileArg returns the configuration that the argument and the flag name, or the default.
+// Either may be empty; both may name the same file, but not two.
+func fileArg(args []string, flag string) (string, error) {
+	switch {
+	case len(args) == 0 && flag == "":
+		return defaultFile, nil
+	case len(args) == 0:
+		return flag, nil
+	case flag != "" && flag != args[0]:
+		return "", usageError{fmt.Errorf("two configurations are named, %s and %s: leave one of them out", args[0], flag)}
 	}
-	return defaultFile
+	return args[0], nil
 }

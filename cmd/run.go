@@ -8,7 +8,6 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
-	"slices"
 	"strings"
 	"syscall"
 
@@ -17,6 +16,8 @@ import (
 	"github.com/airside-gateway/airside/internal/admin"
 	"github.com/airside-gateway/airside/internal/app"
 	"github.com/airside-gateway/airside/internal/config"
+	"github.com/airside-gateway/airside/internal/edge"
+	"github.com/airside-gateway/airside/internal/overload"
 	"github.com/airside-gateway/airside/internal/telemetry"
 	"github.com/airside-gateway/airside/internal/watch"
 )
@@ -36,13 +37,15 @@ func (p *program) runCommand() *cobra.Command {
 		Example: "  airside run -c airside.yaml --watch",
 		Args:    usage(cobra.MaximumNArgs(1)),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if len(args) > 0 {
-				o.file = args[0]
+			file, err := fileArg(args, o.file)
+			if err != nil {
+				return err
 			}
+			o.file = file
 			return profiled(o.profile, func() error { return p.run(cmd.Context(), o) })
 		},
 	}
-	cmd.Flags().StringVarP(&o.file, "config", "c", defaultFile, "the configuration file")
+	cmd.Flags().StringVarP(&o.file, "config", "c", "", "the configuration file (default "+defaultFile+")")
 	cmd.Flags().BoolVar(&o.watch, "watch", false, "load the configuration anew whenever the file changes")
 	cmd.Flags().StringVar(&o.profile, "cpu-profile", "", "write to `FILE` where processor time goes until the end, for go tool pprof")
 	return cmd
@@ -55,6 +58,7 @@ type runner struct {
 	output  *telemetry.Log
 	log     *slog.Logger // to output
 	app     *app.App
+	seen    *admin.Recorder
 	admin   *admin.Server
 	address string // of admin, as configured
 	watcher *watch.Watcher
@@ -69,13 +73,17 @@ func (p *program) run(ctx context.Context, o runOptions) error {
 	if err != nil {
 		return err
 	}
+	overload.LimitMemory(os.DirFS("/"))
 	tuneCollector()
 	to := telemetry.Output{Writer: p.Err, Terminal: p.Terminal, Colour: p.Colour}
 	if r.output, err = telemetry.Open(to, p.logFormat(c), logLevel(c)); err != nil {
 		return err
 	}
 	defer func() { _ = r.output.Close() }() // where the log cannot be written, nothing can be said about it
-	r.app = app.New(app.Settings{Log: r.output.Logger})
+	r.seen = admin.NewRecorder(nil)
+	r.app = app.New(app.Settings{Log: r.output.Logger, Version: version(), Observers: []edge.Observer{r.seen}})
+	r.seen.MaskBy(r.app.Masked)
+	r.app.Metrics().Count("airside_log_lines_lost_total", "Lines of the log that were not written, since they came too fast or could not be.", r.output.Lost)
 	r.log = r.app.Log()
 	log.SetFlags(0)
 	log.SetOutput(libraries{r.log})
@@ -121,6 +129,7 @@ func logLevel(c *config.Config) slog.Level {
 type change struct {
 	admin   *admin.Server // nil if the address stays, or is off
 	address string
+	commit  func() // puts into force what is new at an admin address that stays; may be nil
 	watcher *watch.Watcher
 }
 
@@ -132,10 +141,15 @@ func (r *runner) prepare(c *config.Config) (*change, error) {
 		n.address = ""
 	}
 	var err error
-	if n.address != r.address && n.address != "" {
-		if n.admin, err = admin.Listen(r.app, n.address, version(), r.log); err != nil {
-			return nil, err
-		}
+	switch n.address {
+	case "":
+	case r.address:
+		n.commit, err = r.admin.Prepare(&c.Admin)
+	default:
+		n.admin, err = admin.Listen(admin.Settings{App: r.app, Config: c.Admin, Version: version(), Log: r.log, Recorder: r.seen, Metrics: r.app.Metrics().Handler()})
+	}
+	if err != nil {
+		return nil, err
 	}
 	if !r.options.watch {
 		return n, nil
@@ -169,12 +183,17 @@ func (r *runner) apply(c *config.Config) error {
 	if err != nil {
 		return err
 	}
+	c.Telemetry.Metrics.Off = c.Telemetry.Metrics.Off || c.Admin.Off // nobody could ask for them
 	if err := r.app.Apply(c); err != nil {
 		n.discard()
 		return err
 	}
 	if err := r.output.Set(r.program.logFormat(c), logLevel(c)); err != nil {
 		r.log.LogAttrs(context.Background(), slog.LevelError, "the log stays as it is", slog.Any("err", err))
+	}
+	r.seen.Set(n.address != "", c.Admin.Recent)
+	if n.commit != nil {
+		n.commit()
 	}
 	if n.address != r.address {
 		if r.admin != nil {
@@ -199,10 +218,9 @@ func absolute(file string) string {
 // announce says where the gateway listens, and warns of what is open to everybody.
 func (r *runner) announce(ctx context.Context, c *config.Config) {
 	var at []string
-	for _, a := range r.app.Addrs() {
-		at = append(at, a.String())
+	for _, l := range r.app.Listening() {
+		at = append(at, listeningText(l.Address, l.TLS, l.Protocols, l.Redirect))
 	}
-	slices.Sort(at)
 	attrs := []slog.Attr{slog.String("version", version()), slog.String("config", r.options.file), slog.String("hash", c.Hash()), slog.String("listening", strings.Join(at, " "))}
 	if r.admin != nil {
 		attrs = append(attrs, slog.String("admin", r.admin.Addr().String()))
@@ -239,6 +257,7 @@ func (r *runner) reload(ctx context.Context) {
 		}
 		return
 	}
+	r.app.Refused()
 	var problems config.Problems
 	if !errors.As(err, &problems) {
 		r.log.LogAttrs(ctx, slog.LevelError, "the configuration was refused, the old one stays in force", slog.Any("err", err))

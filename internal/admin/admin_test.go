@@ -2,26 +2,103 @@ package admin
 
 import (
 	"context"
-	"fmt"
+	"encoding/json"
 	"io"
 	"log/slog"
 	"net/http"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"go.uber.org/goleak"
 
+	"github.com/airside-gateway/airside"
 	"github.com/airside-gateway/airside/airsidetest"
 	"github.com/airside-gateway/airside/internal/app"
+	"github.com/airside-gateway/airside/internal/config"
+	"github.com/airside-gateway/airside/internal/edge"
 )
 
 func TestMain(m *testing.M) {
 	goleak.VerifyTestMain(m, goleak.IgnoreTopFunction("internal/poll.runtime_pollWait"), goleak.IgnoreAnyFunction("net/http.(*persistConn).writeLoop"))
 }
 
-func ask(t *testing.T, s *Server, path string, change func(*http.Request)) (int, string) {
+const plain = "routes: [{ path: /, use: [{ static: { body: hi } }] }]\n"
+
+// A gateway is one under test, with its administration.
+type gateway struct {
+	t        *testing.T
+	app      *app.App
+	recorder *Recorder
+	admin    *Server
+	base     string // of clients
+}
+
+// start runs a gateway with the administration of conf, whose address is loopback and
+// free if it is empty.
+func start(t *testing.T, yaml string, conf config.Admin) *gateway {
 	t.Helper()
-	req, err := http.NewRequestWithContext(t.Context(), "GET", "http://"+s.Addr().String()+path, nil)
+	g := &gateway{t: t, recorder: NewRecorder(nil)}
+	if conf.Recent == 0 {
+		conf.Recent = 1000
+	}
+	g.recorder.Set(true, conf.Recent)
+	g.app = app.New(app.Settings{Log: slog.New(slog.DiscardHandler), Observers: []edge.Observer{g.recorder}, Poison: true})
+	g.recorder.MaskBy(g.app.Masked)
+	t.Cleanup(func() {
+		if err := g.app.Shutdown(context.Background()); err != nil {
+			t.Error(err)
+		}
+	})
+	if yaml != "" {
+		c, err := app.Parse(t.TempDir()+"/airside.yaml", []byte("listen: '127.0.0.1:0'\nadmin: off\nshutdown: { grace: 1s }\n"+yaml), config.Lookup{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := g.app.Apply(c); err != nil {
+			t.Fatal(err)
+		}
+		g.base = "http://" + g.app.Addrs()["127.0.0.1:0"].String()
+	}
+	g.admin = serve(t, g, conf)
+	return g
+}
+
+func serve(t *testing.T, g *gateway, conf config.Admin) *Server {
+	t.Helper()
+	if conf.Address == "" {
+		conf.Address = "127.0.0.1:0"
+	}
+	s, err := Listen(Settings{
+		App: g.app, Version: "v1", Log: slog.New(slog.DiscardHandler), Config: conf, Recorder: g.recorder,
+		Metrics: g.app.Metrics().Handler(),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return s
+}
+
+func secret(s string) *airside.Secret {
+	out := airside.Secret(s)
+	return &out
+}
+
+// ask sends a GET, or what change makes of it.
+func ask(t *testing.T, s *Server, path string, change func(*http.Request)) (*http.Response, string) {
+	t.Helper()
+	scheme := "http://"
+	if s.TLS() {
+		scheme = "https://"
+	}
+	req, err := http.NewRequestWithContext(t.Context(), "GET", scheme+strings.Replace(s.Addr().String(), "[::]", "127.0.0.1", 1)+path, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -37,92 +114,131 @@ func ask(t *testing.T, s *Server, path string, change func(*http.Request)) (int,
 	if err != nil {
 		t.Fatal(err)
 	}
-	return resp.StatusCode, string(b)
+	return resp, string(b)
 }
 
-func serve(t *testing.T, a *app.App, address string) *Server {
+// read asks for path and reads its JSON.
+func read[T any](t *testing.T, s *Server, path string) T {
 	t.Helper()
-	s, err := Listen(a, address, "v1", slog.New(slog.DiscardHandler))
-	if err != nil {
-		t.Fatal(err)
+	var out T
+	resp, body := ask(t, s, path, nil)
+	if resp.StatusCode != 200 {
+		t.Fatalf("%s: got %d %s", path, resp.StatusCode, body)
 	}
-	t.Cleanup(func() {
-		if err := s.Close(); err != nil {
-			t.Error(err)
-		}
-	})
-	return s
+	if err := json.Unmarshal([]byte(body), &out); err != nil {
+		t.Fatalf("%s: %v in %s", path, err, body)
+	}
+	return out
 }
 
+// send sends a request to the gateway.
+func (g *gateway) send(method, path, body string) {
+	g.t.Helper()
+	req, err := http.NewRequestWithContext(g.t.Context(), method, g.base+path, strings.NewReader(body))
+	if err != nil {
+		g.t.Fatal(err)
+	}
+	resp, err := airsidetest.Client(g.t, airsidetest.H1).Do(req)
+	if err != nil {
+		g.t.Fatal(err)
+	}
+	_, _ = io.Copy(io.Discard, resp.Body)
+	resp.Body.Close()
+}
+
+// TestHealthAndReadiness proves what is told before the first configuration, in force,
+// and at the end.
 func TestHealthAndReadiness(t *testing.T) {
-	g := airsidetest.Start(t, "routes: [{ path: /, use: [{ static: { body: hi } }] }]\n")
-	s := serve(t, g.App, "127.0.0.1:0")
-	fresh := serve(t, app.New(app.Settings{Log: slog.New(slog.DiscardHandler)}), "127.0.0.1:0")
+	g, fresh := start(t, plain, config.Admin{}), start(t, "", config.Admin{})
 	for _, tt := range []struct {
 		s      *Server
 		path   string
 		status int
 	}{
-		{s, "/healthz", 200},
-		{s, "/readyz", 200},
-		{s, "/version", 200},
-		{s, "/none", 404},
-		{fresh, "/healthz", 200},
-		{fresh, "/readyz", 503},
-		{fresh, "/config", 503},
+		{g.admin, "/healthz", 200},
+		{g.admin, "/readyz", 200},
+		{g.admin, "/version", 200},
+		{g.admin, "/none", 404},
+		{g.admin, "/version?x=1", 400},
+		{g.admin, "/healthz?x=1", 200},
+		{g.admin, "/metrics?name=up", 200},
+		{fresh.admin, "/healthz", 200},
+		{fresh.admin, "/readyz", 503},
+		{fresh.admin, "/config", 503},
+		{fresh.admin, "/api/v1/status", 200},
+		{fresh.admin, "/api/v1/routes", 200},
+		{fresh.admin, "/api/v1/upstreams", 200},
 	} {
-		if got, body := ask(t, tt.s, tt.path, nil); got != tt.status {
-			t.Errorf("%s: got %d %s, want %d", tt.path, got, body, tt.status)
+		resp, body := ask(t, tt.s, tt.path, nil)
+		if resp.StatusCode != tt.status {
+			t.Errorf("%s: got %d %s, want %d", tt.path, resp.StatusCode, body, tt.status)
+		}
+		if got := resp.Header.Get("Cache-Control"); got != "no-store" {
+			t.Errorf("%s: Cache-Control is %q", tt.path, got)
 		}
 	}
-	if err := g.App.Shutdown(context.Background()); err != nil {
+	if err := g.app.Shutdown(context.Background()); err != nil {
 		t.Fatal(err)
 	}
-	if got, _ := ask(t, s, "/readyz", nil); got != 503 {
-		t.Errorf("after the end: got %d, want 503", got)
+	if resp, _ := ask(t, g.admin, "/readyz", nil); resp.StatusCode != 503 {
+		t.Errorf("after the end: got %d, want 503", resp.StatusCode)
 	}
 }
 
+// TestConfigIsMasked proves that the live configuration shows no secret.
 func TestConfigIsMasked(t *testing.T) {
-	g := airsidetest.Start(t, "policies: { k: { apikey: { keys: { a: canary-0123456789abcdef } } } }\nroutes: [{ path: /, use: [k], to: 'http://127.0.0.1:1' }]\n")
-	status, body := ask(t, serve(t, g.App, "127.0.0.1:0"), "/config", nil)
-	if status != 200 || !strings.Contains(body, "***") || strings.Contains(body, "canary") {
-		t.Errorf("got %d\n%s", status, body)
+	g := start(t, "policies: { k: { apikey: { keys: { a: canary-0123456789abcdef } } } }\nroutes: [{ path: /, use: [k], to: 'http://127.0.0.1:1' }]\n", config.Admin{})
+	resp, body := ask(t, g.admin, "/config", nil)
+	if resp.StatusCode != 200 || !strings.Contains(body, "***") || strings.Contains(body, "canary") {
+		t.Errorf("got %d\n%s", resp.StatusCode, body)
 	}
 }
 
-// Neither a web page in the operator's browser nor a name that was made to point
-// here gets anything.
-func TestGuard(t *testing.T) {
-	g := airsidetest.Start(t, "routes: [{ path: /, use: [{ static: { body: hi } }] }]\n")
-	s := serve(t, g.App, "127.0.0.1:0")
-	for _, tt := range []struct {
-		name   string
-		change func(*http.Request)
-		status int
-	}{
-		{"a web page", func(r *http.Request) { r.Header.Set("Origin", "https://evil.example") }, 403},
-		{"another name", func(r *http.Request) { r.Host = "evil.example" }, 421},
-		{"localhost", func(r *http.Request) { r.Host = "localhost:1" }, 200},
-		{"another method", func(r *http.Request) { r.Method = "POST" }, 405},
-	} {
-		if got, _ := ask(t, s, "/config", tt.change); got != tt.status {
-			t.Errorf("%s: got %d, want %d", tt.name, got, tt.status)
+// TestStatus proves that status, routes and upstreams tell of the live configuration.
+func TestStatus(t *testing.T) {
+	agent := airsidetest.Upstream(t, airsidetest.Echo)
+	g := start(t, "upstreams: { a: { http: { url: '"+agent+"' } } }\nroutes: [{ name: first, host: x.example, path: /a/*, method: [GET, POST], use: [{ cors: { allow_origins: ['https://a.example'] } }], to: a }, { path: /b, to: '"+agent+"' }]\n", config.Admin{})
+	s := read[Status](t, g.admin, "/api/v1/status")
+	if !s.Ready || s.Version != "v1" || s.Config == nil || s.Config.Nth != 1 || s.Routes != 2 || s.Upstreams != 2 || !s.Recording || s.Recent != 1000 || len(s.Listening) != 1 {
+		t.Errorf("status: %+v", s)
+	}
+	r := read[Routes](t, g.admin, "/api/v1/routes").Routes
+	if len(r) != 2 || r[0].Name != "first" || r[0].Path != "/a/*" || len(r[0].Method) != 2 || r[0].Host[0] != "x.example" || r[0].Policies[0] != "cors" || r[0].Upstreams[0] != "a" || !strings.HasSuffix(r[0].At, "airside.yaml:5:10") {
+		t.Errorf("routes: %+v", r)
+	}
+	u := read[Upstreams](t, g.admin, "/api/v1/upstreams").Upstreams
+	if len(u) != 2 || u[0].Name != "a" || u[0].Kind != "http" || len(u[0].Endpoints) != 1 || u[0].Endpoints[0].Address != agent || u[0].Endpoints[0].State != "healthy" {
+		t.Errorf("upstreams: %+v", u)
+	}
+}
+
+// TestDiscovery proves that it is told how the endpoints of an upstream are found, and what
+// is wrong with that.
+func TestDiscovery(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "agents.yaml")
+	if err := os.WriteFile(file, []byte("- 127.0.0.1:9001\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	g := start(t, "upstreams: { found: { http: { discover: { file: { path: '"+file+"' } } } }, lost: { http: { discover: { file: { path: '"+file+".none' } } } } }\n"+
+		"routes: [{ path: /found, to: found }, { path: /lost, to: lost }, { path: /, to: 'http://127.0.0.1:9001' }]\n", config.Admin{})
+	deadline := time.NewTimer(20 * time.Second)
+	defer deadline.Stop()
+	for {
+		all := map[string]*Discovery{}
+		for _, u := range read[Upstreams](t, g.admin, "/api/v1/upstreams").Upstreams {
+			all[u.Name] = u.Discovery
 		}
-	}
-}
-
-// Where others can reach the address, nothing but health is told.
-func TestExposed(t *testing.T) {
-	g := airsidetest.Start(t, "routes: [{ path: /, use: [{ static: { body: hi } }] }]\n")
-	s := serve(t, g.App, "0.0.0.0:0")
-	for path, want := range map[string]int{"/healthz": 200, "/readyz": 200, "/config": 404, "/version": 404} {
-		url := fmt.Sprintf("%s, Host of a probe", path)
-		if got, _ := ask(t, s, path, func(r *http.Request) {
-			r.URL.Host = strings.Replace(r.URL.Host, "[::]", "127.0.0.1", 1)
-			r.Host = "10.0.0.1"
-		}); got != want {
-			t.Errorf("%s: got %d, want %d", url, got, want)
+		found, lost := all["found"], all["lost"]
+		if found == nil || lost == nil || len(all) != 3 || all["http://127.0.0.1:9001"] != nil {
+			t.Fatalf("got %v", all)
+		}
+		if found.Known && found.Changed != nil && found.Error == "" && !lost.Known && lost.Changed == nil && lost.Failures > 0 && lost.Error != "" {
+			return
+		}
+		select {
+		case <-deadline.C:
+			t.Fatalf("found: %+v, lost: %+v", found, lost)
+		default:
 		}
 	}
 }

@@ -12,7 +12,9 @@ import (
 
 	"github.com/airside-gateway/airside/internal/config"
 	"github.com/airside-gateway/airside/internal/edge"
+	"github.com/airside-gateway/airside/internal/overload"
 	"github.com/airside-gateway/airside/internal/telemetry"
+	"github.com/airside-gateway/airside/internal/telemetry/metrics"
 	"github.com/airside-gateway/airside/proto/web"
 )
 
@@ -22,7 +24,12 @@ type App struct {
 	mask     telemetry.Mask
 	gateway  *gateway
 	edge     *edge.Server
+	guard    *overload.Guard
+	metrics  *metrics.Metrics
+	tracing  *tracing
+	version  string
 	ready    atomic.Bool // a configuration is in force
+	refused  atomic.Bool // the last one was
 	stopping atomic.Bool
 
 	mu      sync.Mutex // serializes Apply and Shutdown
@@ -41,9 +48,13 @@ type Applied struct {
 
 // Settings are what an app has of its own, beside its configuration.
 type Settings struct {
-	Log *slog.Logger // must not be nil
+	Log     *slog.Logger // must not be nil
+	Version string       // of the program, for the metrics
 
 	Observers []edge.Observer // are told of every exchange
+
+	// Load says how the process stands, for the setting overload; nil asks the runtime.
+	Load func() overload.Reading
 
 	// Poison is for tests: what is used again after an exchange is overwritten first, so
 	// that it shows who has kept it.
@@ -58,7 +69,11 @@ func New(s Settings) *App {
 	if s.Poison {
 		a.gateway.poison()
 	}
-	a.edge = edge.New(edge.Settings{Handler: a.gateway, Fallback: web.Protocol{}, Log: a.log, Observers: s.Observers, Poison: s.Poison})
+	a.version, a.tracing = s.Version, newTracing(a)
+	a.metrics = a.newMetrics(s.Version)
+	a.gateway.counts(a.metrics.Tries)
+	a.guard = overload.New(a.log, s.Load)
+	a.edge = edge.New(edge.Settings{Handler: a.gateway, Fallback: web.Protocol{}, Log: a.log, Shed: a.guard.Refuse, Observers: append([]edge.Observer{a.metrics}, s.Observers...), Tracer: a.tracing, Poison: s.Poison})
 	return a
 }
 
@@ -73,11 +88,16 @@ var ErrStopped = errors.New("the gateway is shutting down")
 // well, puts it in place at once. Exchanges under way end in the generation they
 // began in. On an error, which is a [config.Problems] where the file is to blame,
 // nothing has changed.
-func (a *App) Apply(c *config.Config) error {
+func (a *App) Apply(c *config.Config) (err error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if a.stopped {
 		return ErrStopped
+	}
+	defer func() { a.refused.Store(err != nil) }()
+	choice, err := logChoice(&c.Telemetry.Log)
+	if err != nil {
+		return err
 	}
 	words := a.hide(c)
 	next, err := newGeneration(a.gateway, c)
@@ -89,15 +109,25 @@ func (a *App) Apply(c *config.Config) error {
 		next.retire()
 		return listenProblems(c, err)
 	}
+	tracer, err := a.tracing.prepare(c.Telemetry.Traces)
+	if err != nil {
+		change.Discard()
+		next.retire()
+		return config.Problems{{Message: err.Error()}}
+	}
 	a.masked = words
+	a.tracing.commit(tracer)
 	a.gateway.swap(next)
 	change.Commit()
+	a.edge.SetChoice(choice)
+	a.guard.Set(overloadMarks(&c.Overload))
 	a.grace = c.Shutdown.Grace
 	now := &Applied{Hash: c.Hash(), At: time.Now(), Nth: 1}
 	if old := a.applied.Load(); old != nil {
 		now.Nth = old.Nth + 1
 	}
 	a.applied.Store(now)
+	a.metrics.Set(metricsOptions(c, next))
 	a.ready.Store(true)
 	return nil
 }
@@ -130,6 +160,11 @@ func Check(log *slog.Logger, c *config.Config) error {
 		return err
 	}
 	gen.retire() // nothing uses it: it is closed at once
+	if t := c.Telemetry.Traces; traces(t) {
+		if _, _, err := tracesTLS(t.TLS); err != nil {
+			return config.Problems{{Message: err.Error()}}
+		}
+	}
 	var errs []error
 	for i, l := range listeners(c) {
 		if l.TLS == nil {
@@ -190,9 +225,11 @@ func (a *App) Shutdown(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(asked, a.grace)
 	defer cancel()
 	err := a.edge.Shutdown(ctx, min(linger, a.grace/2))
+	a.guard.Close()
 	last, stop := context.WithTimeout(context.WithoutCancel(ctx), linger) // what was cut needs a moment to notice
 	defer stop()
 	err = errors.Join(err, a.gateway.close(last))
+	a.tracing.stop(ctx)
 	if err != nil && asked.Err() != nil {
 		return fmt.Errorf("not everything had ended when the shutdown was cut short: %w", err)
 	}

@@ -114,6 +114,7 @@ func (b *builder) route(rc *config.Route) route.Entry {
 		where = fmt.Sprintf("routes.%x", sha256.Sum256([]byte(match)))[:len("routes.")+12] // hashed: clients may see it, and a match may hold a secret
 	}
 	r := &compiled{name: routeName(b.config, rc)}
+	b.gen.routes = append(b.gen.routes, r)
 	r.protocol, _ = airside.ProtocolByName(rc.Protocol) // the configuration has checked that there is one
 	var chain []used
 	chain = append(chain, b.global...)
@@ -128,7 +129,7 @@ func (b *builder) route(rc *config.Route) route.Entry {
 	r.handler = b.strip(rc, b.target(rc, r, chain))
 	for j := len(chain) - 1; j >= 0 && r.handler != nil; j-- {
 		if chain[j].middleware != nil {
-			r.handler = chain[j].middleware(r.handler)
+			r.handler = b.traced(&chain[j], chain[j].middleware(r.handler))
 		}
 	}
 	return route.Entry{Name: r.name, Value: r, Match: b.match(rc)}

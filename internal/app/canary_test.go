@@ -18,6 +18,7 @@ import (
 	"github.com/airside-gateway/airside/internal/admin"
 	"github.com/airside-gateway/airside/internal/app"
 	"github.com/airside-gateway/airside/internal/config"
+	"github.com/airside-gateway/airside/internal/edge"
 )
 
 // canaryFile has a reference wherever one may stand that comes to text: each @@ to a
@@ -201,7 +202,10 @@ func TestCanaries(t *testing.T) {
 	}
 	slices.Sort(secrets)
 	out := &sink{}
-	a := app.New(app.Settings{Log: slog.New(slog.NewJSONHandler(out, &slog.HandlerOptions{Level: slog.LevelDebug}))})
+	seen := admin.NewRecorder(nil)
+	seen.Set(true, 1000)
+	a := app.New(app.Settings{Log: slog.New(slog.NewJSONHandler(out, &slog.HandlerOptions{Level: slog.LevelDebug})), Observers: []edge.Observer{seen}})
+	seen.MaskBy(a.Masked)
 	if err := a.Apply(c); err != nil {
 		t.Fatal(err)
 	}
@@ -223,7 +227,7 @@ func TestCanaries(t *testing.T) {
 		}
 	}
 	all.Wait()
-	adminPages(t, a, client)
+	adminPages(t, a, seen, client)
 	explanations(t, c, paths, secrets)
 	for _, w := range app.Warnings(c) {
 		if found := shows(w.String()); len(found) > 0 {
@@ -260,13 +264,16 @@ func askCanary(t *testing.T, client *http.Client, r *http.Request, told []string
 	}
 }
 
-func adminPages(t *testing.T, a *app.App, client *http.Client) {
+func adminPages(t *testing.T, a *app.App, seen *admin.Recorder, client *http.Client) {
 	t.Helper()
-	s, err := admin.Listen(a, "127.0.0.1:0", "test", a.Log())
+	s, err := admin.Listen(admin.Settings{App: a, Config: config.Admin{Address: "127.0.0.1:0"}, Version: "test", Log: a.Log(), Recorder: seen})
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, page := range []string{"/config", "/version", "/readyz", "/healthz", "/nothing"} {
+	for _, page := range []string{
+		"/config", "/version", "/readyz", "/healthz", "/nothing", "/api/v1/status", "/api/v1/routes", "/api/v1/upstreams", "/api/v1/traffic",
+		"/api/v1/exchanges?limit=1000",
+	} {
 		resp, err := client.Get("http://" + s.Addr().String() + page)
 		if err != nil {
 			t.Fatal(err)

@@ -13,6 +13,7 @@ import (
 	"sync/atomic"
 
 	"github.com/airside-gateway/airside"
+	"github.com/airside-gateway/airside/internal/pool"
 	"github.com/airside-gateway/airside/internal/route"
 )
 
@@ -25,6 +26,8 @@ type gateway struct {
 	mu    sync.Mutex // serializes building and closing
 	kept  map[string]*kept
 	drain sync.WaitGroup // generations that are not closed yet
+
+	opened opened // the same, but for those without routes
 }
 
 func newGateway(log *slog.Logger) *gateway {
@@ -43,11 +46,20 @@ func (g *gateway) poison() {
 	g.kept["poison"] = &kept{value: true, users: 1}
 }
 
+// counts has upstreams tell of their tries, in the same way.
+func (g *gateway) counts(tries func(upstream string) pool.Tried) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.kept["tries"] = &kept{value: tries, users: 1}
+}
+
 // Handle finds the route of x and follows it.
 func (g *gateway) Handle(x *airside.Exchange) (*http.Response, error) {
 	gen := g.acquire()
 	x.OnDone(gen.done)
+	match := x.Trace.Begin("match", airside.SpanInternal)
 	entry, result, err := gen.table.Match(x)
+	match.End(err)
 	if err != nil {
 		return nil, err
 	}
@@ -80,6 +92,7 @@ func (g *gateway) acquire() *generation {
 // swap puts next in place of the live generation, which is closed when its last
 // exchange has ended.
 func (g *gateway) swap(next *generation) {
+	next.start()
 	g.live.Swap(next).retire()
 }
 

@@ -18,7 +18,8 @@ type generation struct {
 	g       *gateway
 	table   *route.Table
 	config  *config.Config
-	targets []*target // all upstreams
+	routes  []*compiled // as the configuration lists them
+	targets []*target   // all upstreams
 	closers []func() error
 	keys    []string
 	users   atomic.Int64          // exchanges under way; far below zero once retired
@@ -40,6 +41,7 @@ func newGeneration(g *gateway, c *config.Config) (*generation, error) {
 		gen.close()
 		return nil, err
 	}
+	g.opened.add(gen)
 	return gen, nil
 }
 
@@ -73,6 +75,7 @@ func (gen *generation) finish() {
 
 // close is called with g.mu held, once.
 func (gen *generation) close() {
+	gen.g.opened.remove(gen)
 	for _, v := range slices.Backward(gen.closers) {
 		if err := v(); err != nil {
 			gen.g.log.Error("closing a generation", slog.Any("err", err))

@@ -4,6 +4,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/airside-gateway/airside/internal/discover"
 	"github.com/airside-gateway/airside/internal/pool"
 )
 
@@ -12,6 +13,8 @@ type Upstream struct {
 	Name string
 	Kind string
 	Pool *pool.Snapshot // nil if the kind has no endpoints
+
+	Discovery *discover.Status // nil if its endpoints are those of the configuration
 }
 
 // Upstreams says how the upstreams of the live configuration stand, by name. It waits
@@ -25,6 +28,10 @@ func (a *App) Upstreams() []Upstream {
 		if p, ok := t.Handler.(interface{ Snapshot() pool.Snapshot }); ok {
 			s := p.Snapshot()
 			u.Pool = &s
+		}
+		if d, ok := t.Handler.(interface{ Discovery() discover.Status }); ok {
+			s := d.Discovery()
+			u.Discovery = &s
 		}
 		out = append(out, u)
 	}

@@ -2,6 +2,7 @@ package app
 
 import (
 	"errors"
+	"log/slog"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -164,6 +165,7 @@ func fallback(hs []*target, repeat pool.Repeat) airside.Handler {
 				return resp, err
 			}
 			x.Failures = append(x.Failures, pool.Failed(h.name, resp, err))
+			x.Trace.Event("fallback", slog.String("airside.upstream", h.name))
 			if resp != nil {
 				_ = resp.Body.Close() // nobody wants it
 			}
@@ -180,7 +182,7 @@ func passOver(h *target, resp *http.Response, err error) bool {
 	}
 	switch airside.AsError(err).Code {
 	case airside.Unavailable, airside.Timeout, airside.UpstreamFailed:
-		return true
+		return !pool.OutOfTime(err)
 	default:
 		return false
 	}

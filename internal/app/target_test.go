@@ -117,7 +117,7 @@ func TestFallbackRepeats(t *testing.T) {
 }
 
 // agentAt is a pool of the one agent at address.
-func agentAt(t *testing.T, address string, limits pool.Limits) airside.Handler {
+func agentAt(t *testing.T, address string, limits pool.Limits, deadline ...pool.Deadline) airside.Handler {
 	t.Helper()
 	u, err := url.Parse(address)
 	if err != nil {
@@ -128,11 +128,29 @@ func agentAt(t *testing.T, address string, limits pool.Limits) airside.Handler {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = e.Close() })
-	p, err := pool.New(pool.Settings{Members: []pool.Member{{Endpoint: e, Weight: 1}}, Limits: limits, Host: pool.HostUpstream})
+	s := pool.Settings{Members: []pool.Member{{Endpoint: e, Weight: 1}}, Limits: limits, Host: pool.HostUpstream}
+	for _, d := range deadline {
+		s.Deadline = d
+	}
+	p, err := pool.New(s)
 	if err != nil {
 		t.Fatal(err)
 	}
 	return p
+}
+
+// TestFallbackOutOfTime proves that nobody else is asked when the time is over that the
+// client gave: it waits no longer.
+func TestFallbackOutOfTime(t *testing.T) {
+	first := agentAt(t, silentAgent(t), pool.Limits{}, pool.Deadline{Header: "Request-Timeout", FromClient: true})
+	second := &answering{status: 204}
+	x := airside.NewExchange(httptest.NewRequest(http.MethodGet, "/", http.NoBody), nil)
+	x.Request.Header.Set("Request-Timeout", "50")
+	_, err := fallback([]*target{{Handler: first}, {Handler: second}}, "").Handle(x)
+	x.Finish(airside.Outcome{})
+	if airside.AsError(err).Code != airside.Timeout || second.n != 0 {
+		t.Errorf("got %v, and the second was asked %d times", err, second.n)
+	}
 }
 
 // closedPort is an address at which nobody listens.

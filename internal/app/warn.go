@@ -18,6 +18,9 @@ var authenticates = [...]string{"apikey", "basic", "jwt", "introspect", "oidc", 
 // may use, on an address that others can reach.
 func Warnings(c *config.Config) config.Problems {
 	out := append(suspicious(c), callerTooEarly(c)...)
+	if d := &c.Admin; !d.Off && d.Token != nil && d.TLS == nil && !loopback(d.Address) {
+		out = append(out, config.Problem{Message: "the admin token crosses the network in the clear: give admin tls, or an address of the loopback interface"})
+	}
 	open := openAddress(c)
 	if open == "" || knowsCallers(c, c.Use) {
 		return out

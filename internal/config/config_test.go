@@ -45,8 +45,9 @@ func TestDefaults(t *testing.T) {
 			},
 		}},
 		Routes:    []Route{{Path: "/agent1/*", Protocol: "web", Repeat: "safe", To: To{Targets: []Target{{Name: "http://agent1:8000"}}}}},
-		Admin:     Admin{Address: "127.0.0.1:9900"},
-		Telemetry: Telemetry{Log: Log{Level: "info", Format: "auto"}},
+		Admin:     Admin{Address: "127.0.0.1:9900", Recent: 1000},
+		Telemetry: Telemetry{Log: Log{Level: "info", Format: "auto", Errors: "always", Sample: 1}, Metrics: Metrics{Series: 2000}},
+		Overload:  Overload{Memory: OverloadMemory{Heavy: 90, All: 95}, Wait: 200 * time.Millisecond},
 		Shutdown:  Shutdown{Grace: 30 * time.Second},
 	}
 	if diff := cmp.Diff(want, got, ignored...); diff != "" {
@@ -86,8 +87,9 @@ admin: off
 				To: To{Weighted: true, Targets: []Target{{Name: "a", Weight: 95}, {Name: "b", Weight: 5}}},
 			},
 		},
-		Admin:     Admin{Address: "127.0.0.1:9900", Off: true},
-		Telemetry: Telemetry{Log: Log{Level: "info", Format: "auto"}},
+		Admin:     Admin{Address: "127.0.0.1:9900", Recent: 1000, Off: true},
+		Telemetry: Telemetry{Log: Log{Level: "info", Format: "auto", Errors: "always", Sample: 1}, Metrics: Metrics{Series: 2000}},
+		Overload:  Overload{Memory: OverloadMemory{Heavy: 90, All: 95}, Wait: 200 * time.Millisecond},
 		Shutdown:  Shutdown{Grace: 30 * time.Second},
 	}
 	want.Listen[0].Address, want.Listen[1].Address = ":8080", ":8443"

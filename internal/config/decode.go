@@ -3,6 +3,7 @@ package config
 import (
 	"fmt"
 	"reflect"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -92,7 +93,7 @@ func (d *decoder) pointer(n *node, v reflect.Value, f *setting) bool {
 func (d *decoder) structure(n *node, v reflect.Value) bool {
 	s := d.doc.shape(v.Type())
 	if n.kind != mapping || len(s.fields) == 0 && s.text {
-		return d.fail(n, "expected "+forms(s)+", found "+n.found()+nothing(n, "write {}, or leave the key out"))
+		return d.fail(n, "expected "+forms(s)+", found "+n.found()+form(n, s))
 	}
 	ok := true
 	for k, val := range n.pairs() {
@@ -149,6 +150,20 @@ func forms(s *shape) string {
 		return "text"
 	}
 	return "text or a mapping"
+}
+
+// form is a hint for what is written in the place of a mapping with the keys of s.
+func form(n *node, s *shape) string {
+	required := slices.ContainsFunc(s.fields, func(f setting) bool { return f.required })
+	switch {
+	case n.kind == null:
+		return nothing(n, "write {}, or leave the key out")
+	case n.kind == boolean && n.text == "true" && !required && !s.text:
+		return " (write {} for the defaults)"
+	case 0 < len(s.keys) && len(s.keys) <= maxForm:
+		return " (its keys: " + strings.Join(s.keys, ", ") + ")"
+	}
+	return ""
 }
 
 // nothing is a hint for a key that is written without a value.

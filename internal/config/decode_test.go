@@ -210,7 +210,7 @@ func TestValidateSkipped(t *testing.T) {
 airside.yaml:1:19: expected a whole number, found "x"
 airside.yaml:2:8: what is this
 airside.yaml:2:13: a: must not be more than b
-airside.yaml:2:28: expected a mapping, found the number 7
+airside.yaml:2:28: expected a mapping, found the number 7 (its keys: a, b)
 airside.yaml:4:14: expected one of a, b, found "c"`)
 	if err == nil || err.Error() != want {
 		t.Errorf("error\n%v\nwant\n%s", err, want)

@@ -16,6 +16,10 @@ const (
 
 	// maxListed is how many possible words a message lists.
 	maxListed = 32
+
+	// maxForm is how many keys a message lists where something else than a mapping of
+	// them stands.
+	maxForm = 12
 )
 
 // others are words that other gateways use for what Airside calls otherwise.
@@ -36,6 +40,20 @@ var others = []struct {
 	{"cert", "certificate"},
 	{"certs", "certificates"},
 	{"key", "privatekey"},
+	{"balance", "lb lbpolicy loadbalancer loadbalancing slowstart zone"},
+	{"health", "healthcheck healthchecks healthchecking"},
+	{"eject", "outlier outlierdetection ejection passivehealth"},
+	{"breaker", "circuitbreaker circuitbreakers circuitbreaking"},
+	{"errors", "failures threshold maxfailures maxfails consecutiveerrors consecutivefailures"},
+	{"for", "duration basetime baseejectiontime timeout"},
+	{"retry", "retries"},
+	{"attempts", "max maxattempts maxretries numretries retries"},
+	{"hedge", "hedging"},
+	{"discover", "discovery servicediscovery"},
+	{"connections", "maxconnections pool connectionpool"},
+	{"traces", "tracing"},
+	{"otlp", "endpoint url collector exporter"},
+	{"telemetry", "metrics log logs logging accesslog traces tracing observability"},
 }
 
 // meant phrases a guess. Without one it lists what is possible.

@@ -1,7 +1,6 @@
 package config
 
 import (
-	"errors"
 	"time"
 
 	"github.com/airside-gateway/airside"
@@ -31,12 +30,16 @@ type Config struct {
 	// specific match wins, whatever the order. At least one is needed.
 	Routes []Route `yaml:"routes,required"`
 
-	// Admin is the address of the administration: health, readiness, and the live
-	// configuration; or off. The default is 127.0.0.1:9900.
+	// Admin is where operators look into the gateway: an address, a mapping, or off. The
+	// default is 127.0.0.1:9900.
 	Admin Admin `yaml:"admin"`
 
 	// Telemetry says what is told about the running gateway.
 	Telemetry Telemetry `yaml:"telemetry"`
+
+	// Overload says when exchanges are refused because the gateway has too much to do:
+	// marks, or off.
+	Overload Overload `yaml:"overload"`
 
 	// Shutdown says how the gateway ends.
 	Shutdown Shutdown `yaml:"shutdown"`
@@ -160,59 +163,18 @@ type Target struct {
 	node *node
 }
 
-// Admin is where the gateway is looked into: an address, a mapping, or off.
-type Admin struct {
-	// Address is where the administration listens. The default is 127.0.0.1:9900.
-	Address string `yaml:"address"`
-
-	// Off is set by writing "admin: off".
-	Off bool `yaml:"-"`
-}
-
-// Defaults sets the address.
-func (a *Admin) Defaults() { a.Address = "127.0.0.1:9900" }
-
-// UnmarshalText reads an address, or "off".
-func (a *Admin) UnmarshalText(b []byte) error {
-	switch string(b) {
-	case "off":
-		a.Off = true
-	case "false", "no", "none", "disabled":
-		return errors.New("to switch the administration off, write off")
-	default:
-		a.Address = string(b)
-	}
-	return nil
-}
-
-// Validate checks the address.
-func (a *Admin) Validate() error { return inField("address", checkAddress(a.Address)) }
-
 // Telemetry says what is told about the running gateway.
 type Telemetry struct {
 	// Log is the log of the gateway, a line for each exchange.
 	Log Log `yaml:"log"`
 
-	// Traces are sent to a collector. A later version brings it.
-	Traces airside.Later `yaml:"traces"`
+	// Traces says which exchanges are traced, and where that is sent to: the URL of a
+	// collector, a mapping, or off. The default is off.
+	Traces *Traces `yaml:"traces"`
 
-	// Metrics says which there are. A later version brings it.
-	Metrics airside.Later `yaml:"metrics"`
+	// Metrics says what is counted for Prometheus: a mapping, or off.
+	Metrics Metrics `yaml:"metrics"`
 }
-
-// Log says what is logged, and how.
-type Log struct {
-	// Level is the least of what is logged: debug, info, warn or error. The default
-	// is info.
-	Level string `yaml:"level" enum:"debug,info,warn,error"`
-
-	// Format is text for people, json for machines, or auto: text on a terminal
-	// and json elsewhere. The default is auto.
-	Format string `yaml:"format" enum:"auto,json,text"`
-}
-
-// Defaults sets level and format.
-func (l *Log) Defaults() { l.Level, l.Format = "info", "auto" }
 
 // Shutdown says how the gateway ends.
 type Shutdown struct {

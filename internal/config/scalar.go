@@ -218,6 +218,10 @@ func (d *decoder) whole(n *node, v reflect.Value) bool {
 		hint = " (leave out the quotes)"
 	case n.kind == whole && !decimal.MatchString(n.text):
 		hint = " (write it in decimal, without zeros in front)"
+	case n.kind == text && !n.ref && !n.secret:
+		if p, ok := strings.CutSuffix(n.text, "%"); ok && decimal.MatchString(p) {
+			hint = fmt.Sprintf(" (write %s)", p)
+		}
 	}
 	return d.expected(n, wholeRange(v.Type()), hint)
 }
@@ -256,6 +260,11 @@ func (d *decoder) float(n *node, v reflect.Value) bool {
 	hint := ""
 	if _, ok := realNumber(n.text); ok && n.kind == text {
 		hint = " (leave out the quotes)"
+	}
+	if p, ok := strings.CutSuffix(n.text, "%"); ok && n.kind == text && !n.ref && !n.secret {
+		if f, ok := realNumber(p); ok {
+			hint = " (write " + strconv.FormatFloat(f/100, 'g', 6, 64) + ")"
+		}
 	}
 	return d.expected(n, "a number", hint)
 }

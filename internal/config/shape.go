@@ -14,6 +14,7 @@ var (
 	secretType  = reflect.TypeFor[airside.Secret]()
 	textForm    = reflect.TypeFor[encoding.TextUnmarshaler]()
 	defaultForm = reflect.TypeFor[interface{ Defaults() }]()
+	openForm    = reflect.TypeFor[interface{ openScalar() }]() // holds a secret, but not where it is written as a scalar
 )
 
 // A shape is what the decoder and the schema know about a type of settings.
@@ -78,12 +79,15 @@ func shapeOf(t reflect.Type, known map[reflect.Type]*shape) *shape {
 	return s
 }
 
-// holdsSecret reports whether a value of type t may hold a secret.
+// holdsSecret reports whether a value of type t may hold a secret where it is written as
+// a scalar.
 func holdsSecret(t reflect.Type, seen map[reflect.Type]bool) bool {
 	if t == secretType || seen[t] {
 		return t == secretType
 	}
-	seen[t] = true
+	if seen[t] = true; reflect.PointerTo(t).Implements(openForm) {
+		return false
+	}
 	//nolint:exhaustive // the others hold nothing
 	switch t.Kind() {
 	case reflect.Pointer, reflect.Slice, reflect.Map:

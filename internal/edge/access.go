@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"net/http"
+	"net/url"
 	"sync"
 	"time"
 
@@ -14,7 +15,11 @@ import (
 // A line is the attributes of the line of an exchange, in the order of writing. They are
 // given to the handler as one group without a name, which is used again: a handler must
 // keep neither it nor a record that holds it, but a copy.
-type line struct{ attrs []slog.Attr }
+type line struct {
+	attrs   []slog.Attr
+	request http.Request // see asCame
+	url     url.URL
+}
 
 var accessLines = sync.Pool{New: func() any { return &line{attrs: make([]slog.Attr, 0, 20)} }}
 
@@ -32,6 +37,9 @@ func (l *line) number(key string, n int64) { l.attrs = append(l.attrs, slog.Int6
 func (l *line) release() {
 	clear(l.attrs)
 	l.attrs = l.attrs[:0]
+	if l.request.URL != nil {
+		l.request, l.url = http.Request{}, url.URL{}
+	}
 	accessLines.Put(l)
 }
 
@@ -48,10 +56,27 @@ func (s *Server) access(e *exchange, o airside.Outcome) {
 	}
 	l, _ := accessLines.Get().(*line) // the pool holds nothing else
 	defer l.release()
-	l.fill(e, o)
+	if e.choice == nil {
+		l.fill(e, o)
+	} else if !l.choose(e, o) {
+		return
+	}
 	r := slog.NewRecord(time.Now(), level, "exchange", 0)
 	r.AddAttrs(slog.Attr{Value: slog.GroupValue(l.attrs...)})
 	_ = handler.Handle(ctx, r) // as slog does: there is nowhere else to say it
+}
+
+// choose fills the line as the choice of the exchange says, and reports whether it is to
+// be written.
+func (l *line) choose(e *exchange, o airside.Outcome) bool {
+	defer l.asCame(e)()
+	e.outcome = o
+	if !e.choice.wants(e.x, &e.outcome) {
+		return false
+	}
+	l.fill(e, o)
+	l.chosen(e)
+	return true
 }
 
 func (l *line) fill(e *exchange, o airside.Outcome) {
@@ -68,11 +93,16 @@ func (l *line) fill(e *exchange, o airside.Outcome) {
 	l.number("http", int64(e.major))
 	l.known("route", x.Route)
 	l.known("upstream", x.Upstream)
+	l.known("endpoint", x.Endpoint)
 	l.known("caller", x.Caller.ID)
 	l.known("target", x.Call.Target)
 	if n := len(x.Failures); n > 0 {
 		l.number("tries", int64(n+1))
 		l.text("failed", errors.Join(x.Failures...).Error())
+	}
+	if x.Trace != nil {
+		l.text("trace_id", x.Trace.ID())
+		l.text("span_id", x.Trace.SpanID())
 	}
 	if o.Err != nil {
 		l.text("err", o.Err.Error())

@@ -26,6 +26,12 @@ type Settings struct {
 
 	Observers []Observer // told of every exchange, in this order
 
+	// Shed says why a request is refused before anything else is done with it, or nil: it
+	// must be quick, and read no body. A nil Shed refuses none.
+	Shed func(*http.Request) *airside.Error
+
+	Tracer Tracer // nil: nothing is traced
+
 	// Poison overwrites what engines use again, so that a test finds who has kept it.
 	Poison bool
 }
@@ -46,6 +52,7 @@ func (s *Server) run(l *Listener, w http.ResponseWriter, r *http.Request, refusa
 	e := s.newExchange(w)
 	e.server, e.listener, e.w, e.base, e.refusal = s, l, w, r.Context(), refusal
 	e.start, e.head, e.major = time.Now(), r.Method == http.MethodHead, r.ProtoMajor
+	e.choice = s.choice.Load()
 	e.ctl = *http.NewResponseController(w)
 	e.gate.ctl = &e.ctl
 	e.openBody(r)
@@ -82,7 +89,7 @@ func (*Server) newExchange(w http.ResponseWriter) *exchange {
 // a request whose body had come whole before it began has no timer, and nobody who
 // reads for it, unless somebody says so: see [airside.Exchange.Hold].
 func (e *exchange) release() {
-	if e.fast == nil || e.switched || e.body != nil && (!e.body.came || e.own.Held()) {
+	if !e.spent() {
 		return
 	}
 	if e.server.Poison {
@@ -91,6 +98,11 @@ func (e *exchange) release() {
 	}
 	*e = exchange{informs: e.informs}
 	exchanges.Put(e)
+}
+
+// spent reports whether nobody but this goroutine can have anything of e.
+func (e *exchange) spent() bool {
+	return e.fast != nil && !e.switched && (e.body == nil || e.body.came && !e.own.Held())
 }
 
 // ownTrailer returns r with a map of trailers of its own, which holds the names that
@@ -119,7 +131,9 @@ func (e *exchange) answer() (cut error) {
 	if err != nil {
 		resp = e.fail(err)
 	}
-	e.status, e.failed = resp.StatusCode, err
+	if e.status, e.failed = resp.StatusCode, err; e.choice != nil {
+		e.note(resp)
+	}
 	return e.send(resp)
 }
 
@@ -165,8 +179,12 @@ type exchange struct {
 	switched  bool                   // the connection speaks another protocol now
 	informs   func(int, http.Header) // inform, made once
 
-	method, host, path string // for the log, as they came
-	seen               Seen   // for observers
+	method, host, path string          // for the log, as they came
+	seen               Seen            // for observers
+	outcome            airside.Outcome // the same
+	describes          described
+	choice             *Choice  // of what is logged, or nil
+	noted              []string // of the headers of the answer, as choice wants them
 }
 
 var errNoAnswer = errors.New("edge: the handler returned neither an answer nor an error")
@@ -184,6 +202,12 @@ func (e *exchange) handle() (resp *http.Response, err error) {
 	if e.refusal != nil {
 		e.unread()
 		return nil, e.refusal
+	}
+	if e.server.Shed != nil {
+		if why := e.server.Shed(e.x.Request); why != nil {
+			e.unread()
+			return nil, why
+		}
 	}
 	if err := e.admit(); err != nil {
 		return nil, err
@@ -226,7 +250,8 @@ func (e *exchange) fail(err error) *http.Response {
 
 // finish ends the exchange and writes its line to the log.
 func (e *exchange) finish(cut error) {
-	o := airside.Outcome{Status: e.status, Sent: e.sent, Duration: time.Since(e.start), Err: errors.Join(e.failed, cut)}
+	o := &e.outcome // what observers are given must lie on the heap
+	*o = airside.Outcome{Status: e.status, Sent: e.sent, Duration: time.Since(e.start), Err: errors.Join(e.failed, cut)}
 	if e.body != nil {
 		o.Received = e.body.detach()
 	}
@@ -234,10 +259,9 @@ func (e *exchange) finish(cut error) {
 		if p := recover(); p != nil {
 			_ = e.panicked(p) // of a function that was to run at the end
 		}
-		e.observe(&o)
-		e.server.access(e, o)
+		e.tell(o)
 	}()
-	e.x.Finish(o)
+	e.x.Finish(*o)
 }
 
 // leave bounds what net/http does on an HTTP/1 connection after the exchange: it

@@ -34,7 +34,14 @@ var generous = Limits{
 // start serves h on l, at a free port, until the test ends.
 func start(t *testing.T, l *Listener, h airside.HandlerFunc) (*Server, string) {
 	t.Helper()
-	s := New(Settings{Handler: h, Fallback: web.Protocol{}, Log: slog.New(slog.DiscardHandler)})
+	return startWith(t, l, Settings{Handler: h, Log: slog.New(slog.DiscardHandler)})
+}
+
+// startWith serves as start does, with settings of the test.
+func startWith(t *testing.T, l *Listener, settings Settings) (*Server, string) {
+	t.Helper()
+	settings.Fallback = web.Protocol{}
+	s := New(settings)
 	if l.Address == "" {
 		l.Address = "127.0.0.1:0"
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"net/http"
 	"strings"
@@ -68,6 +69,57 @@ func TestPanicInBodyEndsExchange(t *testing.T) {
 		case <-time.After(10 * time.Second):
 			t.Fatalf("length %d: the exchange did not end", length)
 		}
+	}
+}
+
+// A client that leaves while its answer is sent is the one who ended it: nobody is told of
+// a failure.
+func TestClientLeavesItsAnswer(t *testing.T) {
+	for name, l := range map[string]*Listener{"fast": {}, "std": {Standard: true}} {
+		ended := make(chan airside.Outcome, 1)
+		_, addr := start(t, l, func(x *airside.Exchange) (*http.Response, error) {
+			x.OnDone(func(o airside.Outcome) { ended <- o })
+			resp := web.Response(x, 200, http.Header{}, nil)
+			resp.Body, resp.ContentLength = io.NopCloser(endless{}), -1
+			return resp, nil
+		})
+		c := connect(t, addr)
+		fmt.Fprint(c, "GET / HTTP/1.1\r\nHost: h\r\n\r\n")
+		if _, err := io.ReadFull(c, make([]byte, 100)); err != nil {
+			t.Fatal(err)
+		}
+		c.Close()
+		select {
+		case o := <-ended:
+			if code := airside.AsError(o.Err).Code; code != airside.Canceled || o.Failed() {
+				t.Errorf("%s: got %s: %v", name, code, o.Err)
+			}
+		case <-time.After(10 * time.Second):
+			t.Fatalf("%s: the exchange did not end", name)
+		}
+	}
+}
+
+type clumsy struct{}
+
+func (clumsy) Ended(*airside.Exchange, *airside.Outcome, *Seen) { panic("in an observer") }
+
+// A panic of who is told of the end costs the client nothing: it has its answer, and its
+// connection.
+func TestPanicOfObserverKeepsConnection(t *testing.T) {
+	answer := airside.HandlerFunc(func(x *airside.Exchange) (*http.Response, error) {
+		return web.Response(x, 204, http.Header{}, nil), nil
+	})
+	_, addr := startWith(t, &Listener{}, Settings{Handler: answer, Log: slog.New(slog.DiscardHandler), Observers: []Observer{clumsy{}}})
+	c := connect(t, addr)
+	in := bufio.NewReader(c)
+	for range 2 {
+		fmt.Fprint(c, "GET / HTTP/1.1\r\nHost: h\r\n\r\n")
+		resp, err := http.ReadResponse(in, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp.Body.Close()
 	}
 }
 

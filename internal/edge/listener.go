@@ -12,6 +12,7 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 )
 
@@ -67,6 +68,9 @@ type socket struct {
 	taking sync.WaitGroup // accept
 
 	last atomic.Int64 // nanoseconds since 1970: until then, who waits is accepted; 0 unless that comes to an end by itself
+
+	full    overruns
+	refused atomic.Uint64 // connections, as full counts them
 }
 
 // served is a listener with the engine that serves it.
@@ -81,9 +85,22 @@ func (s *Server) openSocket(l *Listener) (*socket, error) {
 	lc.SetMultipathTCP(false) // Linux lets no filter onto such an address; see close
 	ln, err := lc.Listen(s.ctx, "tcp", l.Address)
 	if err != nil {
-		return nil, fmt.Errorf("listening on %s: %w", l.Address, err)
+		return nil, fmt.Errorf("listening on %s: %w%s", l.Address, err, advice(err))
 	}
 	return &socket{server: s, ln: ln}, nil
+}
+
+// advice says what to do about an address that cannot be opened; empty if that is not known.
+func advice(err error) string {
+	switch {
+	case errors.Is(err, syscall.EADDRINUSE):
+		return " (another program has it: end that one, or give this gateway another address under listen)"
+	case errors.Is(err, syscall.EACCES):
+		return " (ports below 1024 are for privileged programs: take another, or grant CAP_NET_BIND_SERVICE)"
+	case errors.Is(err, syscall.EADDRNOTAVAIL):
+		return " (this machine does not have that address: :8080 listens on all it has)"
+	}
+	return ""
 }
 
 // use makes l the settings in force. Connections that are open keep their engine.
@@ -145,6 +162,8 @@ func (k *socket) take(raw net.Conn) {
 	l := k.live.Load()
 	if limit := l.Limits.Connections; limit > 0 && k.open.Load() >= int64(limit) {
 		_ = raw.Close() // the client sees it, and a balancer asks elsewhere
+		k.refused.Add(1)
+		k.overrun(l)
 		return
 	}
 	k.open.Add(1)

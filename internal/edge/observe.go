@@ -21,6 +21,19 @@ type Seen struct {
 	Start              time.Time // when the head of the request had come
 }
 
+// tell tells everybody who wants to know of the end of the exchange. A panic of one of
+// them is logged, and costs what comes after it; the client has its answer.
+func (e *exchange) tell(o *airside.Outcome) {
+	defer func() {
+		if p := recover(); p != nil {
+			_ = e.panicked(p)
+		}
+	}()
+	e.observe(o)
+	e.server.access(e, *o)
+	e.traced(o)
+}
+
 // observe tells the observers.
 func (e *exchange) observe(o *airside.Outcome) {
 	if len(e.server.Observers) == 0 {

@@ -42,6 +42,7 @@ func (e *exchange) admit() error {
 		e.informs = e.inform
 	}
 	x.Inform = e.informs
+	e.trace()
 	// HTTP/1.0 has no Transfer-Encoding, and net/http drops one without a word: where
 	// such a request ends, the client and we may not agree (RFC 9112 section 6.1).
 	e.closes = r.ProtoMajor == 1 && r.ProtoMinor == 0

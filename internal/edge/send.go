@@ -25,8 +25,9 @@ var (
 	streams = sync.Pool{New: func() any { return new(stream) }}
 )
 
-// errClient marks a write that failed: the client is gone or too slow.
-var errClient = errors.New("the client stopped reading")
+// errClient marks a write that failed: the client is gone or too slow. It is no failure of
+// ours: what counts failures goes by the code.
+var errClient = &airside.Error{Code: airside.Canceled, Err: errors.New("the client stopped reading")}
 
 // send writes resp to the client and closes it. The error, if any, says that the
 // answer was cut short: the connection (or the HTTP/2 stream) must be cut too, so

@@ -24,6 +24,7 @@ type Server struct {
 	cancel   context.CancelFunc
 	draining atomic.Bool
 	cutting  atomic.Bool // the grace is over
+	choice   atomic.Pointer[Choice]
 	engines  engines
 	census   connections
 

@@ -4,11 +4,13 @@ package watch
 
 import (
 	"crypto/sha256"
+	"errors"
 	"fmt"
 	"io"
 	"os"
 	"path/filepath"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/fsnotify/fsnotify"
@@ -117,10 +119,13 @@ func (w *Watcher) sum() (d [sha256.Size]byte) {
 }
 
 func hashFile(h io.Writer, path string) (int64, error) {
-	f, err := os.Open(path) //nolint:gosec // the operator names the file
+	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0) //nolint:gosec // the operator names the file; a pipe must not keep us
 	if err != nil {
 		return 0, err
 	}
 	defer func() { _ = f.Close() }() // only read
+	if st, err := f.Stat(); err != nil || !st.Mode().IsRegular() {
+		return 0, errors.Join(err, errors.New("it is not a regular file"))
+	}
 	return io.Copy(h, io.LimitReader(f, maxFile))
 }

@@ -300,6 +300,9 @@ const (
 	newcomerTime = 500 * time.Millisecond
 )
 
+// errTLS tells who speaks TLS to an address that has none, and the log.
+var errTLS = &http1.Error{Status: http.StatusBadRequest, Reason: "TLS is spoken to an address that has none: use http://, or give the listener tls"}
+
 var errTimeout = &http1.Error{Status: http.StatusRequestTimeout, Reason: "the head of the request took too long"}
 
 // more waits for bytes of a head, outside of Drive.
@@ -391,6 +394,8 @@ func (c *conn) next() (done, more bool) {
 	b := c.in.Bytes()
 	n, err := c.scan.End(b)
 	switch {
+	case (err != nil || n == 0) && http1.TLS(b):
+		return c.refuse(c.unparsed(b), errTLS), false
 	case err != nil:
 		return c.refuse(c.unparsed(b), err), false
 	case n == 0 && len(b) >= c.server.MaxHead:

@@ -2,6 +2,7 @@ package h1
 
 import (
 	"io"
+	"net"
 	"net/http"
 	"strings"
 	"testing"
@@ -49,4 +50,27 @@ func TestBodyOfRefusal(t *testing.T) {
 			})
 		}
 	})
+}
+
+// TestTLSToPlain proves that who speaks TLS to a plain address is told so at once, and is
+// not waited for.
+func TestTLSToPlain(t *testing.T) {
+	s := serve(t, plain, func(http.ResponseWriter, *http.Request) { t.Error("a handler was called") })
+	for _, hello := range []string{"\x16\x03\x01\x00\x05\x01\x00\x00\x01\x03", "\x16\x03\x01\x00\x05\x01\x00\n\x01\x03"} {
+		c, err := (&net.Dialer{}).DialContext(t.Context(), "tcp", s.addr)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := io.WriteString(c, hello); err != nil {
+			t.Fatal(err)
+		}
+		answer := make([]byte, 12)
+		if _, err := io.ReadFull(c, answer); err != nil || string(answer) != "HTTP/1.1 400" {
+			t.Fatalf("got %q, %v", answer, err)
+		}
+		if rest, _ := io.ReadAll(c); !strings.Contains(string(rest), "TLS is spoken to an address that has none") {
+			t.Errorf("got %q", rest)
+		}
+		c.Close()
+	}
 }
