@@ -48,9 +48,10 @@ build: ## build the static binary bin/airside
 test: ## run all tests
 	go test -tags $(TAGS) -shuffle=on $(TESTFLAGS) $(PACKAGES)
 
-# The longest tests of a process of its own, which is built without the race detector:
-# with it they would say nothing more.
-PROCESSES := ^(TestSoak|TestSlowAttacks)$$
+# The longest tests of a process of its own, which is built without the race detector, and
+# one of a capacity that the detector would halve: with it they would say nothing more.
+PROCESSES := ^(TestSoak|TestSlowAttacks|TestFloods|TestH2spec|TestMemoryOfLargeBodies|TestReloadUnderLoad|TestTermination.*|$\
+TestWatch|TestFootprint|TestLogReload|TestHangup.*|TestCollector|TestPrometheus.*|TestPromtool|TestOverload)$$
 
 .PHONY: race
 race: ## run all tests with the race detector (needs a C compiler)
@@ -122,6 +123,10 @@ SOAK ?= 10m
 soak: ## mixed traffic with faults for SOAK (10m), on every engine; nothing may be left behind
 	go test -tags $(TAGS) -count=1 -v -timeout 2h -run '^TestSoak$$' ./test/e2e -soak $(SOAK)
 
+.PHONY: churn
+churn: ## agents that are killed and come back, for five minutes on every engine
+	go test -tags $(TAGS) -count=1 -v -timeout 30m -run '^TestChurn$$' ./test/e2e -churn 5m
+
 .PHONY: slow
 slow: ## slow attacks by 2,000 connections, by ours and by slowhttptest if it is installed
 	go test -tags $(TAGS) -count=1 -v -run '^TestSlowAttacks$$' ./test/e2e -slow 2000
@@ -144,6 +149,7 @@ nightly: ## everything, long: race detector, a minute for each fuzz target, soak
 	go test -tags $(TAGS) -count=1 -timeout 90m -v -run Mutations ./test/smuggle -mutations 1000000 -seed $$(date +%Y%m%d)
 	$(MAKE) fuzz FUZZTIME=60s
 	$(MAKE) soak
+	$(MAKE) churn
 	$(MAKE) slow
 	$(MAKE) bars
 

@@ -328,7 +328,7 @@ func (l *lab) start(ctx context.Context, e *entrant) (time.Duration, error) {
 	}
 	e.ports = ports{plain: at[0], tls: at[1]}
 	f := fill{
-		Dir: l.dir, Plain: at[0], TLS: at[1], Agent: l.agentAt,
+		Dir: l.dir, Plain: at[0], TLS: at[1], Agent: l.agentAt, AgentToo: otherName(l.agentAt),
 		Cert: l.cert.cert, Key: l.cert.key, Both: l.cert.both, Files: l.files,
 	}
 	if e.args, err = e.command(f); err != nil {
@@ -408,3 +408,9 @@ func (l *lab) fail(err error) {
 func (l *lab) failed() error { return errors.Join(l.failures...) }
 
 func (l *lab) say(format string, args ...any) { _, _ = fmt.Fprintf(l.out, format+"\n", args...) }
+
+// otherName is another name of a loopback address.
+func otherName(addr string) string {
+	_, port, _ := net.SplitHostPort(addr)
+	return net.JoinHostPort("localhost", port)
+}

@@ -57,6 +57,7 @@ var workloads = []workload{
 var promises = []report.Promise{
 	{Workload: "post", Proxy: "airside", Measure: report.Ratio, Most: 1.10},
 	{Workload: "post", Proxy: "airside-chain", Measure: report.Ratio, Most: 1.6},
+	{Workload: "post", Proxy: "airside-mesh", Measure: report.Ratio, Most: 1.15, Against: "airside"},
 	{Workload: "rate", Proxy: "airside", Measure: report.Latency, Most: 1.5},
 	{Workload: "tls", Proxy: "airside", Measure: report.Ratio, Most: 1.3},
 	{Workload: "h2", Proxy: "airside", Measure: report.Ratio, Most: 2},

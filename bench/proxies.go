@@ -49,6 +49,10 @@ var proxies = []proxy{
 		config: "airside-chain.yaml", args: []string{"run", "-c", "CONFIG"}, version: []string{"version"},
 	},
 	{
+		name: "airside-mesh", about: "engine: fast; two endpoints balanced by least_request, active checks, ejection, circuit breaker, metrics, access log to a file in memory", program: built + "airside", engine: "fast",
+		config: "airside-mesh.yaml", args: []string{"run", "-c", "CONFIG"}, version: []string{"version"},
+	},
+	{
 		name: "airside-std", about: "engine: std, nothing but the way through", program: built + "airside", engine: "std",
 		config: "airside.yaml", args: []string{"run", "-c", "CONFIG"}, version: []string{"version"},
 	},
@@ -74,9 +78,9 @@ type ports struct{ plain, tls string }
 
 // A fill is what templates and arguments are filled in with.
 type fill struct {
-	Dir, Plain, TLS, Agent, Cert, Key, Both string
-	Engine                                  string
-	Files                                   int // open files allowed
+	Dir, Plain, TLS, Agent, AgentToo, Cert, Key, Both string
+	Engine                                            string
+	Files                                             int // open files allowed
 }
 
 // PlainPort is the port of Plain.

@@ -5,6 +5,7 @@ package e2e
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -12,8 +13,11 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/airside-gateway/airside/internal/admin"
 	"github.com/airside-gateway/airside/internal/app"
 	"github.com/airside-gateway/airside/internal/config"
+	"github.com/airside-gateway/airside/internal/edge"
+	"github.com/airside-gateway/airside/internal/telemetry"
 )
 
 // mostAllocations is the bar for an exchange through a gateway that does nothing but
@@ -36,6 +40,7 @@ func TestAllocations(t *testing.T) {
   tell:    { headers: { request: { set: { X-Caller: { cel: caller.id } } } } }
 routes: [{ path: /*, use: [callers, allowed, fair, tell], to: $1 }]
 `, mostAllocations},
+		{"traced", "telemetry: { traces: { otlp: http://127.0.0.1:1, sample: 0.01 } }\nroutes: [{ path: /*, to: $1 }]\n", mostAllocations},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			once := exchanger(t, c.yaml)
@@ -51,15 +56,21 @@ routes: [{ path: /*, use: [callers, allowed, fair, tell], to: $1 }]
 	}
 }
 
-// exchanger starts a gateway and an agent that allocates nothing, and returns a client
-// that does not either.
+// exchanger starts a gateway that logs, counts and records as airside run does, and an
+// agent that allocates nothing, and returns a client that does not either.
 func exchanger(t *testing.T, yaml string) (once func()) {
 	t.Helper()
 	body := strings.Repeat("a", 1<<10)
 	agent := echoless(t, "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nDate: Sun, 22 Nov 2026 00:00:00 GMT\r\nContent-Length: 1024\r\n\r\n"+body)
-	a := app.New(app.Settings{Log: slog.New(slog.DiscardHandler)})
+	out, err := telemetry.Open(telemetry.Output{Writer: io.Discard}, telemetry.JSON, slog.LevelInfo)
+	if err != nil {
+		t.Fatal(err)
+	}
+	seen := admin.NewRecorder(nil)
+	seen.Set(true, 1000)
+	a := app.New(app.Settings{Log: out.Logger, Observers: []edge.Observer{seen}})
 	t.Cleanup(func() {
-		if err := a.Shutdown(context.Background()); err != nil {
+		if err := errors.Join(a.Shutdown(context.Background()), out.Close()); err != nil {
 			t.Errorf("shutting down: %v", err)
 		}
 	})

@@ -12,8 +12,8 @@ import (
 	"github.com/airside-gateway/airside/examples/clinic"
 )
 
-// The demo prints five command lines that work as they are printed, and ends on
-// Ctrl-C.
+// The demo prints five command lines that work as they are printed, and one that shows
+// how its gateway is; it ends on Ctrl-C.
 func TestDemo(t *testing.T) {
 	if _, err := exec.LookPath("curl"); err != nil {
 		t.Fatal("the demo is shown with curl, which is not installed: apt-get install curl")
@@ -34,10 +34,14 @@ func TestDemo(t *testing.T) {
 	}
 	defer cmd.Process.Kill()
 	var lines []string
+	var state string // the command line that shows the state of the gateway
 	s := bufio.NewScanner(out)
 	for s.Scan() && !strings.Contains(s.Text(), "Ctrl-C") {
 		if strings.HasPrefix(s.Text(), "curl ") {
 			lines = append(lines, s.Text())
+		}
+		if strings.HasPrefix(s.Text(), bin+" status") {
+			state = s.Text()
 		}
 	}
 	want := clinic.Curls("", "")
@@ -50,6 +54,9 @@ func TestDemo(t *testing.T) {
 		if err != nil || !bytes.HasSuffix(got, []byte{byte('0' + want[i].WantStatus/100), '0', byte('0' + want[i].WantStatus%10)}) {
 			t.Errorf("%s\ngot %s, %v, want %d", line, got, err, want[i].WantStatus)
 		}
+	}
+	if got, err := exec.Command("sh", "-c", state).CombinedOutput(); err != nil || !bytes.Contains(got, []byte("requests   ")) {
+		t.Errorf("%q: %v\n%s", state, err, got)
 	}
 	cmd.Process.Signal(syscall.SIGINT)
 	for s.Scan() {

@@ -290,9 +290,10 @@ var listens = regexp.MustCompile(`"listening":"([^"]+)"`)
 // 127.0.0.1 and 127.0.0.2.
 func (p *process) addresses() (plain, encrypted string) {
 	for a := range strings.FieldsSeq(listens.FindStringSubmatch(p.text())[1]) {
-		if strings.HasPrefix(a, "127.0.0.2:") {
+		switch {
+		case strings.HasPrefix(a, "127.0.0.2:"):
 			encrypted = a
-		} else {
+		case strings.HasPrefix(a, "127.0.0.1:"):
 			plain = a
 		}
 	}

@@ -163,7 +163,8 @@ func (a *agent) serve(c net.Conn) {
 			a.write(m)
 			c.Write(echo(m)) // or the connection is closed, which shows
 		}
-		if r.r.Buffered() > 0 {
+		// One that is answered early may be followed by the next at once.
+		if m.target != early && r.r.Buffered() > 0 {
 			b, _ := r.r.Peek(r.r.Buffered())
 			a.blame(b, dirt("there is more after the request, before it was answered"))
 			return

@@ -93,6 +93,9 @@ func (r *trial) declined(e engine, i int, a *message) []string {
 // given reports whether the agent may have seen request i although the gateway answered
 // it: the client had left, or the agent does not wait for the body, which was broken.
 func (r *trial) given(e engine, i int, a, m *message) bool {
+	if id := a.value("x-request-id"); id != "" && id != m.value("x-request-id") {
+		return false // it saw another
+	}
 	if m.target == early && (i >= len(r.asked) || r.asked[i].target == early) {
 		return true
 	}

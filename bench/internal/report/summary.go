@@ -1,6 +1,7 @@
 package report
 
 import (
+	"cmp"
 	"fmt"
 	"math"
 	"slices"
@@ -33,6 +34,7 @@ type Promise struct {
 	Proxy    string  `json:"proxy"`
 	Measure  Measure `json:"measure"`
 	Most     float64 `json:"most"`
+	Against  string  `json:"against,omitempty"` // what a ratio is to; empty is nginx
 }
 
 // A Measure is what a promise is about.
@@ -73,7 +75,7 @@ func (r *Report) promised(b *strings.Builder) {
 		if got > p.Most {
 			verdict = "**missed**"
 		}
-		rows = append(rows, []string{p.Workload, p.Proxy, p.Measure.title(r.Workloads[i], r.Reference), number(p.Most), number(got), verdict})
+		rows = append(rows, []string{p.Workload, p.Proxy, p.Measure.title(r.Workloads[i], p.against()), number(p.Most), number(got), verdict})
 	}
 	if len(rows) == 0 {
 		return
@@ -82,19 +84,22 @@ func (r *Report) promised(b *strings.Builder) {
 	writeTable(b, 3, []string{"workload", "proxy", "figure", "at most", "reached", ""}, len(rows), func(i int) []string { return rows[i] })
 }
 
-// reached is the figure that p is about; NaN where it was not measured. Promises
-// that compare are to nginx, not to what takes its place.
+// against is what a promise compares with.
+func (p *Promise) against() string { return cmp.Or(p.Against, "nginx") }
+
+// reached is the figure that p is about; NaN where it was not measured, or what it
+// compares with was not.
 func (r *Report) reached(p Promise, w Workload) float64 {
 	row, ok := w.Row(p.Proxy)
-	base, _ := w.Row(r.Reference)
-	if !ok || row.errors() > 0 || p.Measure != Cost && (r.Reference != "nginx" || base.errors() > 0) {
+	base, compares := w.Row(p.against())
+	if !ok || row.errors() > 0 || p.Measure != Cost && (!compares || base.errors() > 0) {
 		return math.NaN()
 	}
 	switch p.Measure {
 	case Ratio:
-		return w.Ratio(p.Proxy, r.Reference)
+		return w.Ratio(p.Proxy, p.against())
 	case Latency:
-		return w.ratio(p.Proxy, r.Reference, p99)
+		return w.ratio(p.Proxy, p.against(), p99)
 	case Cost:
 	}
 	return row.median(w.Kind.headline)
