@@ -20,7 +20,7 @@ import (
 
 // churnFor is how long the traffic of TestChurn lasts; five minutes is what the bar asks
 // for.
-var churnFor = flag.Duration("churn", 15*time.Second, "how long TestChurn lasts")
+var churnFor = flag.Duration("churn", 6*time.Second, "how long TestChurn lasts")
 
 const (
 	churnRate    = 500 // requests a second

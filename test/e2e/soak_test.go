@@ -18,7 +18,7 @@ import (
 )
 
 // soakFor is how long the traffic of TestSoak lasts; make soak makes it ten minutes.
-var soakFor = flag.Duration("soak", 20*time.Second, "how long TestSoak lasts")
+var soakFor = flag.Duration("soak", 10*time.Second, "how long TestSoak lasts")
 
 const (
 	visitors    = 24
