@@ -26,7 +26,7 @@ type description struct{ typ, field, text string }
 // described is sorted by type and field.
 var described = []description{
 	{"github.com/airside-gateway/airside/internal/config.Admin", "Address", "Where the administration listens. The default is 127.0.0.1:9900. On an address that others can reach, only /healthz and /readyz are served without a token."},
-	{"github.com/airside-gateway/airside/internal/config.Admin", "Recent", "How many exchanges are kept to be looked at, from 0 to 20000; each takes about 1KiB of memory. The default is 1000."},
+	{"github.com/airside-gateway/airside/internal/config.Admin", "Recent", "How many exchanges are kept to be looked at, from 0 to 20000; each takes about 1KiB of memory. Beyond a thousand a second those that did well are left out, unless somebody follows. The default is 1000."},
 	{"github.com/airside-gateway/airside/internal/config.Admin", "TLS", "`tls` makes the administration speak TLS. The default is plain."},
 	{"github.com/airside-gateway/airside/internal/config.Admin", "Token", "What operators show, as \"Authorization: Bearer\": 16 to 1024 characters, no spaces. Where it is set, everything but /healthz and /readyz needs it, on the loopback interface too; profiles are served only where it is set. The default is none."},
 	{"github.com/airside-gateway/airside/internal/config.AdminTLS", "Cert", "A file with the certificate and its chain, in PEM. A renewed file is taken without a restart."},

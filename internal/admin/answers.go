@@ -185,7 +185,7 @@ func (s *Server) listTraffic(w http.ResponseWriter, _ *http.Request) {
 // Exchanges are some of the newest.
 type Exchanges struct {
 	Last      uint64     `json:"last" doc:"Number of the newest exchange of all: ask for those after it."`
-	Missed    uint64     `json:"missed" doc:"Exchanges that could not be kept, since somebody read at that moment."`
+	Missed    uint64     `json:"missed" doc:"Exchanges that were not kept: beyond a thousand a second those that did well are not, nor one whose place somebody reads at that moment."`
 	Exchanges []Exchange `json:"exchanges" doc:"Newest first."`
 }
 

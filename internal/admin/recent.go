@@ -142,7 +142,7 @@ func (s *slot) exchange(mask func(string) string) Exchange {
 // lock that only readers of the same slot contend for: a writer never waits.
 type ring struct {
 	taken   atomic.Uint64 // numbers that were given
-	missed  atomic.Uint64 // exchanges whose slot was being read
+	missed  atomic.Uint64 // exchanges that were left out: their slot was being read, or there were too many
 	longest longest
 	slots   []slot
 }

@@ -21,6 +21,7 @@ type Recorder struct {
 // A recording is what a recorder holds.
 type recording struct {
 	ring    *ring // of length 0 if no exchanges are kept
+	pace    pace
 	traffic *traffic
 	follow  *followers
 }
@@ -72,9 +73,39 @@ func (r *Recorder) Ended(x *airside.Exchange, o *airside.Outcome, s *edge.Seen) 
 	if o.Err != nil {
 		e.explain(r.mask)
 	}
-	l.traffic.count(x.Route, o, o.Failed())
+	failed, followed := o.Failed(), l.follow.any()
+	l.traffic.count(x.Route, o, failed)
+	if !failed && !followed && !l.pace.allows(s.Start.Add(o.Duration).Unix()) {
+		l.ring.missed.Add(1)
+		return
+	}
 	number := l.ring.put(&e)
-	if l.follow.any() {
+	if followed {
 		l.follow.tell(&e, number, r.mask)
+	}
+}
+
+// mostASecond is how many exchanges that did well are kept of a second, while nobody
+// follows them: nobody reads more, and each costs a piece of the processor's cache.
+const mostASecond = 1000
+
+// A pace counts what was allowed in the second that is under way.
+type pace struct{ now atomic.Uint64 } // the second, and in its lower 16 bits how many
+
+// allows reports whether one more of that second is.
+func (p *pace) allows(second int64) bool {
+	const bits = 16
+	for {
+		now := p.now.Load()
+		next := uint64(second)<<bits | 1 //nolint:gosec // after 1970
+		if now>>bits == next>>bits {
+			if now&(1<<bits-1) >= mostASecond {
+				return false
+			}
+			next = now + 1
+		}
+		if p.now.CompareAndSwap(now, next) {
+			return true
+		}
 	}
 }

@@ -23,7 +23,8 @@ type Admin struct {
 	TLS *AdminTLS `yaml:"tls"`
 
 	// Recent is how many exchanges are kept to be looked at, from 0 to 20000; each takes
-	// about 1KiB of memory. The default is 1000.
+	// about 1KiB of memory. Beyond a thousand a second those that did well are left out,
+	// unless somebody follows. The default is 1000.
 	Recent int `yaml:"recent"`
 
 	// Off is set by writing "admin: off".
