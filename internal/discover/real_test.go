@@ -3,6 +3,7 @@ package discover
 import (
 	"fmt"
 	"net"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
@@ -21,6 +22,9 @@ func dnsmasq(t *testing.T, lines ...string) (address string) {
 	path, err := exec.LookPath("dnsmasq")
 	if err != nil {
 		path = "/usr/sbin/dnsmasq" // which is not on everybody's path
+	}
+	if _, err := os.Stat(path); err != nil {
+		t.Fatal("dnsmasq is missing: install it (Debian: apt-get install dnsmasq-base)")
 	}
 	said := ""
 	for range 5 { // a port that is free may be somebody's before it is used
