@@ -91,7 +91,7 @@ routes: [{ path: /*, to: agent }]
 			clients.Wait()
 			close(done)
 			ruler.Wait()
-			for id := range l.n {
+			for _, id := range l.ids() {
 				if all, _ := l.of(id, ""); strings.HasSuffix(id, "/POST") && all != 1 {
 					t.Errorf("%s was carried out %d times", id, all)
 				}

@@ -5,8 +5,10 @@ import (
 	"bytes"
 	"context"
 	"io"
+	"maps"
 	"net"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -77,6 +79,14 @@ func (l *ledger) enter(id, who string) {
 		l.n[id] = map[string]int{}
 	}
 	l.n[id][who]++
+}
+
+// ids are those of all requests so far. An agent may still be at one that nobody waits
+// for.
+func (l *ledger) ids() []string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return slices.Collect(maps.Keys(l.n))
 }
 
 // of is how often the request was carried out, by anybody and by who.

@@ -300,6 +300,10 @@ routes: [{ path: /*, to: agent }]
 						if want := []int{502, 200}[i%2]; err != nil || resp.StatusCode != want || want == 200 && len(b) != size {
 							t.Fatalf("%s, request %d: got %d with %d bytes, %v, want %d", m, i, resp.StatusCode, len(b), err, want)
 						}
+						// The client has the answer a little before the gateway takes note of it, and
+						// the next request comes by a connection of its own.
+						id := resp.Header.Get("X-Request-Id")
+						g.WaitExchange(func(l airsidetest.Line) bool { return l["id"] == id })
 					}
 				}
 				if strings.Contains(g.Log(), noticed) {
